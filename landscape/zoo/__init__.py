@@ -1,0 +1,1 @@
+"""Small reference objectives for the demo, the tests and the benchmarks."""

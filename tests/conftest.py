@@ -1,0 +1,28 @@
+"""Options of the test suite: what is left out unless asked for."""
+
+from __future__ import annotations
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("landscape")
+    group.addoption("--slow", action="store_true", help="also the tests that take minutes")
+    group.addoption("--browser", action="store_true", help="also the tests that need a browser")
+    group.addoption("--faults", type=int, default=1, metavar="N", help="rounds of tests that break a run on purpose")
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        for option in ("slow", "browser"):
+            if item.get_closest_marker(option) and not config.getoption(option):
+                item.add_marker(pytest.mark.skip(reason=f"needs --{option}"))
+        if item.get_closest_marker("mpi"):
+            item.add_marker(pytest.mark.xdist_group("mpi"))
+
+
+@pytest.fixture
+def faults(request: pytest.FixtureRequest) -> int:
+    """How many rounds a test that breaks a run on purpose should do."""
+    return int(request.config.getoption("--faults"))
