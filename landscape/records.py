@@ -1,0 +1,334 @@
+"""The results of landscape: frozen records of NumPy arrays that explain, save and draw themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import sqrt
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Array = NDArray[np.float64]
+
+# |λ| below this fraction of the largest |λ| counts as zero: Hessians of trained networks have a peak there.
+NEAR_ZERO = 1e-4
+# One kernel width, as a fraction of the largest |λ|: fine enough to separate outliers, coarse enough to see the bulk.
+DEFAULT_SIGMA = 1e-2
+
+
+@dataclass(frozen=True)
+class SpectralDensity:
+    """Eigenvalue density of a symmetric operator as a discrete measure with error bars.
+
+    The density is ``sum_j weights[j] · δ(λ - nodes[j])``. Eigenvalues λ have the unit of the operator, for a Hessian
+    loss per parameter².
+
+    Attributes
+    ----------
+    nodes, weights : (m,) float64
+        Quadrature of the density, nodes ascending; the weights sum to 1.
+    resolved : (m,) bool
+        Nodes whose eigenpair has converged and which carry the exact weight 1/n of a simple eigenvalue.
+    residuals : (m,) float64
+        ``‖Av - λv‖`` of each node's Ritz pair, in units of λ.
+    probe : (m,) int64
+        Which random start vector a node comes from.
+    companion_nodes, companion_weights : (m',) float64
+        A second quadrature of the same runs whose error has about the opposite sign (Laurie's anti-Gauss rule,
+        Math. Comp. 65 (1996) 739); its distance from the first is the quadrature part of :meth:`pdf_band`.
+    companion_probe : (m',) int64
+        Which random start vector a companion node comes from.
+    n : int
+        Number of eigenvalues, that is of trainable parameters.
+    trace, trace_stderr : float
+        Trace of the operator and its standard error.
+    error, tol : float
+        Predicted Wasserstein-1 distance to the true density in units of ``mean |λ - median λ|``, and the one asked for.
+    converged : bool
+        Whether ``error <= tol``.
+    noise_floor : float
+        Rounding of the products, in units of λ: smaller eigenvalues have no sign.
+    method, operator : str
+        ``"deflated"`` or ``"classical"``; the name of the operator.
+    products : int
+        Operator applications spent on the record.
+    seconds, gradient_equivalents : float
+        Wall time of the run and its cost in gradients of the same data.
+    provenance : dict
+        Everything needed to repeat the run.
+
+    Examples
+    --------
+    >>> density = SpectralDensity(nodes=np.array([0.0, 1.0]), weights=np.array([0.9, 0.1]), n=10)
+    >>> float(density.mass_below(0.5)), density.lambda_max
+    (0.9, 1.0)
+    """
+
+    nodes: Array
+    weights: Array
+    n: int
+    resolved: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
+    residuals: Array = field(default_factory=lambda: np.zeros(0))
+    probe: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    companion_nodes: Array = field(default_factory=lambda: np.zeros(0))
+    companion_weights: Array = field(default_factory=lambda: np.zeros(0))
+    companion_probe: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    trace: float = float("nan")
+    trace_stderr: float = float("nan")
+    error: float = float("nan")
+    tol: float = float("nan")
+    converged: bool = False
+    noise_floor: float = 0.0
+    method: str = "deflated"
+    operator: str = "hessian"
+    products: int = 0
+    seconds: float = 0.0
+    gradient_equivalents: float = 0.0
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        m = len(self.nodes)
+        for name, dtype, fill in (("resolved", bool, False), ("residuals", float, np.nan), ("probe", np.int64, 0)):
+            if len(getattr(self, name)) != m:
+                object.__setattr__(self, name, np.full(m, fill, dtype))
+
+    @property
+    def probes(self) -> int:
+        """Number of random start vectors."""
+        return len(np.unique(self.probe))
+
+    @property
+    def eigenvalues(self) -> Array:
+        """The resolved eigenvalues, ascending, ``(k,)``."""
+        return np.sort(self.nodes[self.resolved])
+
+    @property
+    def lambda_max(self) -> float:
+        """The largest node: a lower bound of the largest eigenvalue, sharp when resolved."""
+        return float(self.nodes.max())
+
+    @property
+    def lambda_min(self) -> float:
+        """The smallest node: an upper bound of the smallest eigenvalue, sharp when resolved."""
+        return float(self.nodes.min())
+
+    @property
+    def magnitude(self) -> float:
+        """The largest ``|λ|``."""
+        return float(np.abs(self.nodes).max())
+
+    @property
+    def default_sigma(self) -> float:
+        """The kernel width used when none is given: 1 % of the largest ``|λ|``."""
+        return DEFAULT_SIGMA * self.magnitude or 1.0
+
+    def pdf(self, x: ArrayLike, sigma: float | None = None) -> Array:
+        """Density at ``x``, smoothed by a Gaussian of width ``sigma``.
+
+        Parameters
+        ----------
+        x : array_like
+            Positions on the eigenvalue axis.
+        sigma : float, optional
+            Kernel width in units of λ, default :attr:`default_sigma`.
+
+        Returns
+        -------
+        array of the shape of ``x``, in units of 1/λ.
+        """
+        x = np.asarray(x, float)
+        return _kernel(x, self.nodes, sigma or self.default_sigma) @ self.weights
+
+    def pdf_band(self, x: ArrayLike, sigma: float | None = None, level: float = 0.95) -> tuple[Array, Array]:
+        """Pointwise confidence band of :meth:`pdf`.
+
+        Three parts: the random start vector (the Dirichlet law of its weights, known without repetition), the
+        quadrature (half the distance to the companion rule) and the residuals of the resolved nodes.
+
+        Returns
+        -------
+        low, high : arrays of the shape of ``x``
+        """
+        x = np.asarray(x, float)
+        sigma = sigma or self.default_sigma
+        kernel = _kernel(x, self.nodes, sigma)
+        centre = kernel @ self.weights
+        bulk = ~self.resolved
+        mass, count = self._bulk()
+        half = np.zeros_like(centre)
+        if mass > 0:
+            share = self.weights[bulk] / mass
+            mean, square = kernel[..., bulk] @ share, kernel[..., bulk] ** 2 @ share
+            variance = 2 * np.maximum(square - mean**2, 0) / ((count + 2) * self.probes)
+            half = _quantile(level) * mass * np.sqrt(variance)
+        if len(self.companion_nodes):
+            companion = _kernel(x, self.companion_nodes, sigma) @ self.companion_weights
+            half = np.hypot(half, np.abs(centre - companion) / 2)
+        if self.resolved.any():
+            slope = np.abs(x[..., None] - self.nodes[self.resolved]) / sigma**2 * kernel[..., self.resolved]
+            half = half + slope @ (self.weights * self._shift())[self.resolved]
+        return np.maximum(centre - half, 0), centre + half
+
+    def cdf(self, x: ArrayLike) -> Array:
+        """Fraction of eigenvalues ``<= x``, the shape of ``x``."""
+        order = np.argsort(self.nodes, kind="stable")
+        steps = np.concatenate([[0.0], np.cumsum(self.weights[order])])
+        return steps[np.searchsorted(self.nodes[order], np.asarray(x, float), side="right")]
+
+    def cdf_band(self, x: ArrayLike, level: float = 0.95) -> tuple[Array, Array]:
+        """Pointwise confidence band of :meth:`cdf`.
+
+        The random start vector weighs n eigenvalues with a Dirichlet law, so the mass below F is Beta distributed with
+        standard deviation ``sqrt(2F(1-F)/(n+2))``. The quadrature adds the Chebyshev–Markov–Stieltjes envelope (the
+        mass up to a node is known up to that node's weight), narrowed linearly with the distance from the node;
+        rounding adds a shift of ``noise_floor``.
+
+        Returns
+        -------
+        low, high : arrays of the shape of ``x``
+        """
+        x = np.asarray(x, float)
+        low = self._cdf_limits(x - self.noise_floor, level)[0]
+        high = self._cdf_limits(x + self.noise_floor, level)[1]
+        return low, high
+
+    def mass_below(self, x: float) -> float:
+        """Fraction of eigenvalues below ``x``; ``mass_below(-density.noise_floor)`` is the honest negative mass."""
+        return float(self.weights[self.nodes < x].sum())
+
+    @property
+    def near_zero_mass(self) -> float:
+        """Fraction of eigenvalues with ``|λ|`` below 1e-4 of the largest (or below the noise floor)."""
+        threshold = max(self.noise_floor, NEAR_ZERO * self.magnitude)
+        return float(self.weights[np.abs(self.nodes) <= threshold].sum())
+
+    @property
+    def spread(self) -> float:
+        """``mean |λ - median λ|``, the unit of :attr:`error`."""
+        return float(self.weights @ np.abs(self.nodes - weighted_median(self.nodes, self.weights)))
+
+    def predicted_error(self) -> float:
+        """Expected Wasserstein-1 distance to the true density, in units of :attr:`spread`.
+
+        The integral over x of the expected deviation of the cdf: the probe's mean absolute deviation
+        (``sqrt(2/π)`` standard deviations) and half of the quadrature envelope, added in quadrature, plus the noise
+        floor wherever there is mass.
+        """
+        spread = self.spread
+        if spread == 0:
+            return 0.0
+        order = np.argsort(self.nodes, kind="stable")
+        nodes = self.nodes[order]
+        gaps = np.diff(nodes)
+        # Sixteen midpoints per gap: the envelope is piecewise linear, the Beta term smooth.
+        fractions = (np.arange(16) + 0.5) / 16
+        x = nodes[:-1, None] + fractions * gaps[:, None]
+        deviation = np.zeros_like(x)
+        left, right, probe_deviation = self._cdf_parts(x)
+        deviation = np.hypot(sqrt(2 / np.pi) * probe_deviation, 0.5 * np.maximum(left, right))
+        noise = self.noise_floor * self._bulk()[0]
+        return float(((deviation.mean(1) * gaps).sum() + noise) / spread)
+
+    def save(self, path: str | Path, overwrite: bool = True) -> Path:
+        """Write the record to an HDF5 file; :func:`landscape.load` reads it back."""
+        from landscape import store
+
+        return store.save(self, path, overwrite=overwrite)
+
+    def plot(self, path: str | Path | None = None, **options: Any) -> Figure:
+        """Draw the density; see :func:`landscape.render.density`."""
+        from landscape import render
+
+        return render.density(self, path, **options)
+
+    def _bulk(self) -> tuple[float, int]:
+        """Mass and number of the eigenvalues that are not resolved."""
+        resolved = int(self.resolved.sum())
+        if resolved >= self.n:
+            return 0.0, 0
+        return float(self.weights[~self.resolved].sum()), max(self.n - resolved, 1)
+
+    def _shift(self) -> Array:
+        """How far a resolved node can be from its eigenvalue: residual²/gap, at most the residual."""
+        gaps = np.full(len(self.nodes), np.inf)
+        order = np.argsort(self.nodes, kind="stable")
+        difference = np.diff(self.nodes[order])
+        nearest = np.minimum(np.append(difference, np.inf), np.insert(difference, 0, np.inf))
+        gaps[order] = np.maximum(nearest, np.finfo(float).tiny)
+        return np.minimum(self.residuals, self.residuals**2 / gaps) + self.noise_floor
+
+    def _cdf_parts(self, x: Array) -> tuple[Array, Array, Array]:
+        """Quadrature envelope to the left and to the right, and the probe's standard deviation, of the cdf at x."""
+        mass, count = self._bulk()
+        left, right, below = np.zeros_like(x), np.zeros_like(x), np.zeros_like(x)
+        if mass <= 0:
+            return left, right, below
+        probes = np.unique(self.probe)
+        inside = np.zeros(x.shape, bool)
+        for probe in probes:
+            mine = np.flatnonzero(~self.resolved & (self.probe == probe))
+            mine = mine[np.argsort(self.nodes[mine], kind="stable")]
+            if len(mine) == 0:
+                continue
+            nodes, weights = self.nodes[mine], self.weights[mine]
+            index = np.searchsorted(nodes, x, side="right")
+            between = (index > 0) & (index < len(nodes))
+            lower, upper = np.clip(index - 1, 0, None), np.clip(index, None, len(nodes) - 1)
+            gap = np.maximum(nodes[upper] - nodes[lower], np.finfo(float).tiny)
+            position = np.clip((x - nodes[lower]) / gap, 0, 1)
+            left += np.where(between, (1 - position) * weights[lower], 0)
+            right += np.where(between, position * weights[upper], 0)
+            below += np.concatenate([[0.0], np.cumsum(weights)])[index]
+            inside |= between
+        fraction = np.clip(below / mass, 0, 1)
+        # One eigenvalue more: in the tail the observed mass may be that of a count one larger.
+        variance = 2 * (fraction * (1 - fraction) + inside / count) / ((count + 2) * len(probes))
+        return left, right, mass * np.sqrt(variance)
+
+    def _cdf_limits(self, x: Array, level: float) -> tuple[Array, Array]:
+        left, right, deviation = self._cdf_parts(x)
+        centre = self.cdf(x)
+        mass, _ = self._bulk()
+        exact = (self.weights * self.resolved) @ (self.nodes[:, None] <= x.reshape(1, -1)).astype(float)
+        exact = exact.reshape(x.shape)
+        z = _quantile(level)
+        low = centre - np.hypot(left, z * deviation)
+        high = centre + np.hypot(right, z * deviation)
+        # Never below what is resolved to the left, never above it plus all that is not resolved.
+        return np.clip(low, exact, centre), np.clip(high, centre, exact + mass)
+
+
+def weighted_median(nodes: Array, weights: Array) -> float:
+    """Smallest node at which half of the weight is reached.
+
+    Parameters
+    ----------
+    nodes, weights : (m,) float64
+
+    Returns
+    -------
+    float, in units of the nodes
+    """
+    order = np.argsort(nodes, kind="stable")
+    total = np.cumsum(weights[order])
+    return float(nodes[order][min(int(np.searchsorted(total, 0.5 * total[-1])), len(nodes) - 1)])
+
+
+def _kernel(x: Array, nodes: Array, sigma: float) -> Array:
+    """Gaussians of width sigma around each node, ``x.shape + (m,)``."""
+    return np.exp(-0.5 * ((x[..., None] - nodes) / sigma) ** 2) / (sigma * sqrt(2 * np.pi))
+
+
+def _quantile(level: float) -> float:
+    """Half-width of a central normal interval in standard deviations."""
+    from scipy.special import ndtri
+
+    return float(ndtri(0.5 + level / 2))
+
+
+KINDS: dict[str, type[Any]] = {"spectral_density": SpectralDensity}
