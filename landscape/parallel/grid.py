@@ -1,0 +1,179 @@
+"""The ranks of a job, arranged as probe groups × data shards."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from landscape.errors import InputError
+from landscape.parallel import launcher as launching
+from landscape.parallel import threads as threading_model
+from landscape.parallel.collectives import Collectives, Serial
+
+_lock = threading.Lock()
+_world: ProcessGrid | None = None
+
+
+class ProcessGrid:
+    """P ranks as `probe_groups` groups of `data_shards` ranks each; rank r is in group r // data_shards.
+
+    Made by `ProcessGrid.world()` or `ProcessGrid.serial()`, not by its constructor.
+
+    Attributes
+    ----------
+    rank, size : int
+        This rank among all ranks of the grid.
+    probe_groups, data_shards : int
+        Their product is `size`.
+    probe_group : int
+        The group that this rank is in.
+    world, data : Collectives
+        Among all ranks, and among those of this rank's group.
+    backend : str
+        "serial" or "mpi".
+    ranks_on_host : int
+        How many ranks share this computer.
+
+    Examples
+    --------
+    >>> grid = ProcessGrid.serial()
+    >>> grid.rank, grid.size
+    (0, 1)
+    """
+
+    def __init__(
+        self,
+        world: Collectives,
+        data: Collectives,
+        *,
+        probe_groups: int = 1,
+        communicator: Any = None,
+        facts: dict[str, Any] | None = None,
+    ) -> None:
+        self.world = world
+        self.data = data
+        self.rank = world.rank
+        self.size = world.size
+        self.backend = world.name
+        self.probe_groups = probe_groups
+        self.data_shards = world.size // probe_groups
+        self.probe_group = world.rank // self.data_shards
+        self._communicator = communicator
+        self._facts = facts or {}
+        self.ranks_on_host = int(self._facts.get("ranks_on_host", 1))
+
+    @classmethod
+    def world(cls) -> ProcessGrid:
+        """Return the grid of all ranks of this job, one probe group; the same object at every call (collective).
+
+        Without an MPI launcher, or if it started one process, that is `serial()`. Otherwise the first call starts MPI,
+        compares its size with the launcher's, sets the number of threads, and makes a failure of one rank end all.
+
+        Raises
+        ------
+        InputError
+            If there is no MPI, or one that does not belong to the launcher.
+        """
+        global _world
+        with _lock:
+            if _world is None:
+                _world = _start() if launching.under_launcher() else cls.serial()
+            return _world
+
+    @classmethod
+    def serial(cls) -> ProcessGrid:
+        """Return a grid of this process alone."""
+        return cls(Serial(), Serial())
+
+    @property
+    def threads(self) -> int:
+        """How many threads torch uses for one operation on this rank."""
+        if "threads" in self._facts:
+            return int(self._facts["threads"])
+        import torch
+
+        return torch.get_num_threads()
+
+    def split(self, probe_groups: int) -> ProcessGrid:
+        """Return the same ranks arranged as `probe_groups` groups (collective).
+
+        Raises
+        ------
+        InputError
+            If `probe_groups` does not divide the number of ranks.
+        """
+        if probe_groups < 1 or self.size % probe_groups:
+            divisors = ", ".join(str(d) for d in range(1, self.size + 1) if self.size % d == 0)
+            raise InputError(f"{self.size} ranks cannot form {probe_groups} probe groups of equal size; use {divisors}")
+        if probe_groups == self.probe_groups:
+            return self
+        data: Collectives
+        if probe_groups == self.size:
+            data = Serial()
+        elif probe_groups == 1:
+            data = self.world
+        else:
+            data = self._split_communicator(self.rank // (self.size // probe_groups))
+        return ProcessGrid(
+            self.world, data, probe_groups=probe_groups, communicator=self._communicator, facts=self._facts
+        )
+
+    def alone(self) -> ProcessGrid:
+        """Return a grid of this rank on its own."""
+        return ProcessGrid(Serial(), Serial(), facts=self._facts)
+
+    def meet(self, name: str) -> None:
+        """Meet the other ranks at the public collective call `name` (collective)."""
+
+    def describe(self) -> dict[str, Any]:
+        """Return what a result should say about how it was computed: ranks, groups, threads, libraries."""
+        return {
+            "backend": self.backend,
+            "ranks": self.size,
+            "probe_groups": self.probe_groups,
+            "data_shards": self.data_shards,
+            "threads": self.threads,
+            "ranks_on_host": self.ranks_on_host,
+            **{key: self._facts[key] for key in ("hosts", "mpi", "launcher") if key in self._facts},
+        }
+
+    def _split_communicator(self, color: int) -> Collectives:
+        from landscape.parallel.mpi import Mpi
+
+        assert isinstance(self.world, Mpi)
+        return Mpi(self._communicator.Split(color, self.rank), self.world.watch)
+
+
+def _start() -> ProcessGrid:
+    """Start MPI and return the grid of all ranks."""
+    found = launching.find_launcher()
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:
+        started = found.name if found is not None else "a launcher"
+        raise InputError(
+            f"{started} started several processes, but MPI cannot be loaded here ({error}); install an MPI library, "
+            "for instance with: pip install 'landscape-spectra[mpich]', or start a single process"
+        ) from error
+    from landscape.parallel.mpi import Mpi
+    from landscape.parallel.watch import Watch
+
+    library = MPI.Get_library_version()
+    launching.check_size(found, MPI.COMM_WORLD.Get_size(), library)
+    watch = Watch()
+    communicator = MPI.COMM_WORLD.Dup()
+    world = Mpi(communicator, watch)
+    host = communicator.Split_type(MPI.COMM_TYPE_SHARED)
+    masks = host.allgather(threading_model.my_cores())
+    threads = -int(world.max(-threading_model.fair_share(host.Get_rank(), masks)))
+    hosts = len(set(world.all_gather_object(MPI.Get_processor_name())))
+    threading_model.use_threads(threads)
+    facts = {
+        "threads": threads,
+        "ranks_on_host": host.Get_size(),
+        "hosts": hosts,
+        "mpi": launching.first_line(library),
+        "launcher": found.name if found is not None else "none",
+    }
+    host.Free()
+    return ProcessGrid(world, world, communicator=communicator, facts=facts)

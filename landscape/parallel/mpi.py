@@ -1,0 +1,227 @@
+"""Collectives over an MPI communicator, in host memory."""
+
+from __future__ import annotations
+
+import math
+import pickle
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from landscape.errors import InputError
+from landscape.parallel.collectives import (
+    Collectives,
+    check_counts,
+    check_full,
+    check_operation,
+    check_root,
+    check_rows,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from landscape.parallel.watch import Watch
+
+SMALL_BYTES = 1 << 14
+"""Up to here the message itself is polled for; above, all ranks meet first and then call the blocking version."""
+
+CHUNK_ELEMENTS = 1 << 27
+"""Longer messages are cut: MPI libraries before version 4 count elements in 32 bits, and MPI's own buffers stay small."""
+
+_DTYPES = ("torch.int64", "torch.float64", "torch.float32")
+
+
+class Mpi(Collectives):
+    """Collectives over `communicator`, an mpi4py intracommunicator; tensors of other devices go through host memory.
+
+    Parameters
+    ----------
+    communicator : mpi4py.MPI.Intracomm
+        Used by nothing else.
+    watch : Watch
+        Polls while this rank waits, and ends the job when a rank that is waited for has left it.
+    """
+
+    name = "mpi"
+
+    def __init__(self, communicator: Any, watch: Watch) -> None:
+        from mpi4py import MPI
+
+        self._communicator = communicator
+        self.watch = watch
+        self.rank = int(communicator.Get_rank())
+        self.size = int(communicator.Get_size())
+        self._operations = {"sum": MPI.SUM, "max": MPI.MAX, "min": MPI.MIN}
+        world = MPI.COMM_WORLD
+        mine, all_of_them = communicator.Get_group(), world.Get_group()
+        self._members = tuple(MPI.Group.Translate_ranks(mine, list(range(self.size)), all_of_them))
+
+    def all_reduce(self, tensor: Tensor, operation: str = "sum") -> None:
+        """Replace `tensor` in place by its elementwise reduction over the ranks, in pieces of CHUNK_ELEMENTS."""
+        check_operation(operation)
+        how = self._operations[operation]
+        for values in _pieces(tensor):
+            if values.nbytes <= SMALL_BYTES:
+                self._poll(self._communicator.Iallreduce(self._in_place(), values, op=how), f"all_reduce({operation})")
+            else:
+                self._meet(f"all_reduce({operation})")
+                self._communicator.Allreduce(self._in_place(), values, op=how)
+
+    def broadcast(self, tensor: Tensor, root: int = 0) -> None:
+        """Replace `tensor` in place by that of rank `root`, in pieces of CHUNK_ELEMENTS."""
+        check_root(root, self.size)
+        self._meet("broadcast")
+        for values in _pieces(tensor):
+            self._communicator.Bcast(values, root=root)
+
+    def all_gather_rows(self, local: Tensor, counts: Sequence[int]) -> Tensor:
+        """Put the rows of all ranks below each other in rank order: (sum(counts), …)."""
+        check_rows(local, counts, self.rank, self.size)
+        mine, lengths = _host(local), _lengths(counts, local.shape[1:])
+        whole = np.empty(sum(lengths), dtype=mine.dtype)
+        self._meet("all_gather_rows")
+        if len(whole) <= CHUNK_ELEMENTS:
+            self._communicator.Allgatherv(mine, [whole, lengths])
+        else:
+            for root, (start, length) in enumerate(_intervals(lengths)):
+                part = whole[start : start + length]
+                if root == self.rank:
+                    part[:] = mine
+                for piece in _split(part):
+                    self._communicator.Bcast(piece, root=root)
+        return _like(whole, local, (sum(counts), *local.shape[1:]))
+
+    def gather_rows(self, local: Tensor, counts: Sequence[int], root: int = 0) -> Tensor | None:
+        """Do as `all_gather_rows` on rank `root`; the others get None."""
+        check_rows(local, counts, self.rank, self.size)
+        check_root(root, self.size)
+        mine, lengths = _host(local), _lengths(counts, local.shape[1:])
+        receives = self.rank == root
+        whole = np.empty(sum(lengths) if receives else 0, dtype=mine.dtype)
+        self._meet("gather_rows")
+        if sum(lengths) <= CHUNK_ELEMENTS:
+            self._communicator.Gatherv(mine, [whole, lengths] if receives else None, root=root)
+        elif not receives:
+            for piece in _split(mine):
+                self._communicator.Send(piece, dest=root)
+        else:
+            for source, (start, length) in enumerate(_intervals(lengths)):
+                part = whole[start : start + length]
+                if source == root:
+                    part[:] = mine
+                    continue
+                for piece in _split(part):
+                    self._communicator.Recv(piece, source=source)
+        return _like(whole, local, (sum(counts), *local.shape[1:])) if receives else None
+
+    def reduce_scatter_rows(self, full: Tensor, counts: Sequence[int]) -> Tensor:
+        """Sum `full` over the ranks and return the rows of this one, (counts[rank], …)."""
+        check_full(full, counts, self.size)
+        values, lengths = _host(full), _lengths(counts, full.shape[1:])
+        rows = np.empty(lengths[self.rank], dtype=values.dtype)
+        self._meet("reduce_scatter_rows")
+        if len(values) <= CHUNK_ELEMENTS:
+            self._communicator.Reduce_scatter(values, rows, recvcounts=lengths, op=self._operations["sum"])
+        else:
+            for root, (start, length) in enumerate(_intervals(lengths)):
+                targets = _split(rows) if root == self.rank else None
+                for piece in _split(values[start : start + length]):
+                    target = next(targets) if targets is not None else None
+                    self._communicator.Reduce(piece, target, op=self._operations["sum"], root=root)
+        return _like(rows, full, (counts[self.rank], *full.shape[1:]))
+
+    def all_gather_object(self, value: Any) -> list[Any]:
+        """Collect one small picklable value of every rank, in rank order."""
+        mine = np.frombuffer(pickle.dumps(value), dtype=np.uint8)
+        lengths = np.empty(self.size, dtype=np.int64)
+        length = np.array([len(mine)], dtype=np.int64)
+        self._poll(self._communicator.Iallgather(length, lengths), "all_gather_object")
+        whole = np.empty(int(lengths.sum()), dtype=np.uint8)
+        self._communicator.Allgatherv(mine, [whole, lengths.tolist()])
+        intervals = _intervals(lengths.tolist())
+        return [pickle.loads(whole[start : start + size].tobytes()) for start, size in intervals]
+
+    def broadcast_object(self, value: Any, root: int = 0) -> Any:
+        """Return the small picklable value of rank `root`."""
+        check_root(root, self.size)
+        content = pickle.dumps(value) if self.rank == root else b""
+        length = np.array([len(content)], dtype=np.int64)
+        self._poll(self._communicator.Iallreduce(self._in_place(), length), "broadcast_object")
+        buffer = np.empty(int(length[0]), dtype=np.uint8)
+        if self.rank == root:
+            buffer[:] = np.frombuffer(content, dtype=np.uint8)
+        self._communicator.Bcast(buffer, root=root)
+        return value if self.rank == root else pickle.loads(buffer.tobytes())
+
+    def max(self, value: float) -> float:
+        """Return the largest `value` of all ranks; NaN if one of them is NaN."""
+        undefined = math.isnan(value)
+        # MPI leaves the maximum of NaN open, hence the flag.
+        pair = np.array([float(undefined), -math.inf if undefined else float(value)])
+        self._poll(self._communicator.Iallreduce(self._in_place(), pair, op=self._operations["max"]), "max")
+        return math.nan if pair[0] else float(pair[1])
+
+    def barrier(self) -> None:
+        """Wait until every rank is here."""
+        self._meet("barrier")
+
+    def _meet(self, what: str) -> None:
+        """Return when every rank has come, so that a blocking call after it cannot hang for lack of a rank."""
+        self._poll(self._communicator.Ibarrier(), what)
+
+    def _poll(self, request: Any, what: str) -> None:
+        self.watch.wait(request, what, self._members)
+
+    @staticmethod
+    def _in_place() -> Any:
+        from mpi4py import MPI
+
+        return MPI.IN_PLACE
+
+
+def _pieces(tensor: Tensor) -> Iterator[np.ndarray[Any, Any]]:
+    """Yield flat host views of a tensor of any device, at most CHUNK_ELEMENTS each; what is written there goes back."""
+    _check_dtype(tensor)
+    values = tensor.detach()
+    flat = values.view(-1) if values.is_contiguous() else values.contiguous().view(-1)
+    for piece in flat.split(CHUNK_ELEMENTS) if flat.numel() else (flat,):
+        host = piece.cpu()
+        yield host.numpy()
+        if host.data_ptr() != piece.data_ptr():
+            piece.copy_(host)
+    if not values.is_contiguous():
+        values.copy_(flat.view(values.shape))
+
+
+def _host(tensor: Tensor) -> np.ndarray[Any, Any]:
+    _check_dtype(tensor)
+    flat: np.ndarray[Any, Any] = tensor.detach().cpu().contiguous().view(-1).numpy()
+    return flat
+
+
+def _like(values: np.ndarray[Any, Any], model: Tensor, shape: Sequence[int]) -> Tensor:
+    import torch
+
+    return torch.from_numpy(values).view(*shape).to(model.device)
+
+
+def _lengths(counts: Sequence[int], rest: Sequence[int]) -> list[int]:
+    return [int(count) * math.prod(rest) for count in counts]
+
+
+def _intervals(lengths: Sequence[int]) -> list[tuple[int, int]]:
+    """Return (start, length) of consecutive parts."""
+    ends = np.cumsum(lengths).tolist()
+    return [(end - length, length) for end, length in zip(ends, lengths, strict=True)]
+
+
+def _split(values: np.ndarray[Any, Any]) -> Iterator[np.ndarray[Any, Any]]:
+    for start in range(0, len(values), CHUNK_ELEMENTS):
+        yield values[start : start + CHUNK_ELEMENTS]
+
+
+def _check_dtype(tensor: Tensor) -> None:
+    if str(tensor.dtype) not in _DTYPES:
+        raise InputError(f"ranks exchange tensors of {', '.join(_DTYPES)}, not {tensor.dtype}; convert it first")
