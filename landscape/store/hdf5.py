@@ -1,0 +1,236 @@
+"""The HDF5 files themselves: their layout, their digest, and everything that can be wrong with one.
+
+Layout, schema 1::
+
+    /                     attributes: format, schema_version, kind, content_sha256, and every scalar field
+    /<array>              one dataset each, with attributes `description` and `unit` where known
+    /<dictionary>/        one group each; its attributes are the entries; json_keys names those that are JSON text
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from landscape.errors import ComputeError, InputError
+from landscape.store.configuration import plain, to_json
+
+SCHEMA_VERSION = 1
+FORMAT = "landscape"
+UPGRADE = "upgrade with: pip install --upgrade landscape-spectra"
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
+JSON_KEYS = "json_keys"
+RESERVED = {"format", "schema_version", "kind", "content_sha256", "configuration_sha256", JSON_KEYS}
+CURVATURE = "loss per parameter²"
+
+# name of an array → what it is, its unit. A name means the same in every kind of result.
+MEANINGS: dict[str, tuple[str, str]] = {
+    "nodes": ("quadrature nodes of the eigenvalue density", CURVATURE),
+    "weights": ("share of the n eigenvalues that each node stands for; they sum to 1", "1"),
+    "resolved": ("true where a node is a converged single eigenvalue with its exact weight 1/n", "boolean"),
+    "residuals": ("‖Av − λv‖ of the approximate unit eigenvector of each node", CURVATURE),
+    "probe": ("which random start vector each node comes from", "index"),
+    "companion_nodes": ("second quadrature, whose error has about the opposite sign: nodes", CURVATURE),
+    "companion_weights": ("second quadrature: weights", "1"),
+    "companion_probe": ("second quadrature: which random start vector each node comes from", "index"),
+}
+
+Groups = dict[str, dict[str, Any]]
+Arrays = dict[str, np.ndarray]
+
+
+def write_file(path: Path, kind: str, groups: Groups, arrays: Arrays, header: Mapping[str, Any] | None = None) -> None:
+    """Write one file, whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+        Where; an earlier file is replaced in one step.
+    kind : str
+        The kind of content.
+    groups : dict of dict
+        Plain values by group; the group "" holds those of the root.
+    arrays : dict
+        Name → array of numbers, booleans or text.
+    header : dict, optional
+        Further attributes of the root, not read back.
+
+    Raises
+    ------
+    InputError
+        The file cannot be written there.
+    ComputeError
+        Writing failed half-way. An earlier file is untouched.
+    """
+    groups = {name: {key: plain(value) for key, value in values.items()} for name, values in groups.items()}
+    arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    for name, array in arrays.items():
+        if array.dtype.kind not in "biufcU":
+            raise TypeError(f"the array {name} of type {array.dtype} cannot be stored: use numbers, booleans or text")
+    for name, values in groups.items():
+        clash = (RESERVED if name == "" else {JSON_KEYS}).intersection(values)
+        if clash:
+            raise ValueError(f"a value may not be called {clash.pop()!r}: the file format uses this name")
+    facts = {"format": FORMAT, "schema_version": SCHEMA_VERSION, "kind": kind, **(header or {})}
+
+    def fill(temporary: Path) -> None:
+        # libver v108: attributes above 64 KB. No locking: it fails on some network file systems, and the name is ours.
+        with h5py.File(temporary, "w", libver=("v108", "v108"), locking=False) as file:
+            for key, value in {**facts, "content_sha256": _digest(kind, groups, arrays)}.items():
+                file.attrs[key] = value
+            for name, values in groups.items():
+                _write_values(file.attrs if name == "" else file.create_group(name).attrs, values)
+            for name, array in arrays.items():
+                text = array.dtype.kind == "U"
+                dataset = file.create_dataset(name, data=array.astype(h5py.string_dtype()) if text else array)
+                if name in MEANINGS:
+                    dataset.attrs["description"], dataset.attrs["unit"] = MEANINGS[name]
+
+    replace_file(path, fill)
+
+
+def read_file(path: Path, kinds: set[str]) -> tuple[str, Groups, Arrays]:
+    """Read a file that `write_file` wrote: its kind, groups and arrays.
+
+    Raises
+    ------
+    InputError
+        The file is missing, empty, not HDF5, of another program, truncated, damaged, of a newer schema, or of a kind
+        that is not in `kinds`; the message says which, and what to do.
+    """
+    _check_signature(path)
+    damaged = f"{path} is truncated or damaged; copy it again from where it came, or make it again"
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            if file.attrs.get("format") != FORMAT:
+                raise InputError(f"{path} is an HDF5 file of another program; give a file that landscape wrote")
+            check_schema(path, int(file.attrs["schema_version"]))
+            kind = str(file.attrs["kind"])
+            if kind not in kinds:
+                raise InputError(
+                    f"{path} holds a {kind!r}, not one of: {', '.join(sorted(kinds))}; if it is newer, {UPGRADE}"
+                )
+            root = _read_values(file.attrs)
+            groups: Groups = {"": {key: value for key, value in root.items() if key not in RESERVED}}
+            arrays: Arrays = {}
+            for name, item in file.items():
+                if isinstance(item, h5py.Group):
+                    groups[name] = _read_values(item.attrs)
+                else:
+                    arrays[name] = item.asstr()[...].astype(str) if h5py.check_string_dtype(item.dtype) else item[...]
+            intact = file.attrs["content_sha256"] == _digest(kind, groups, arrays)
+    except InputError:
+        raise
+    except (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError, MemoryError) as error:
+        raise InputError(damaged) from error  # what the HDF5 library and JSON raise for bytes that make no sense
+    if not intact:
+        raise InputError(damaged)
+    return kind, groups, arrays
+
+
+def check_schema(path: Path, version: int) -> None:
+    """Raise an InputError if a file of this schema version is too new for us."""
+    if version > SCHEMA_VERSION:
+        raise InputError(
+            f"{path} was written by a newer landscape (file schema {version}; this version reads up to "
+            f"{SCHEMA_VERSION}); {UPGRADE}"
+        )
+
+
+def temporary_name(path: Path) -> Path:
+    """Return a hidden name beside `path` that nobody else uses."""
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
+
+
+def replace_file(path: Path, fill: Callable[[Path], None]) -> None:
+    """Write a file through `fill(temporary path)`, bring it to the disk, and only then give it its name.
+
+    Raises
+    ------
+    InputError
+        The folder cannot be written.
+    ComputeError
+        Writing failed half-way. An earlier file is untouched.
+    """
+    path = Path(os.path.realpath(path))  # a link keeps pointing at the file it points at
+    temporary = temporary_name(path)
+    try:
+        fill(temporary)
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        _synchronize_folder(path.parent)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}; choose another output") from error
+    except OSError as error:
+        raise ComputeError(
+            f"writing {path} failed: {error}; the earlier file, if there was one, is untouched"
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _synchronize_folder(folder: Path) -> None:
+    """Make a rename durable, where the system allows it."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _check_signature(path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(SIGNATURE))
+    except FileNotFoundError as error:
+        raise InputError(f"there is no file {path}") from error
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
+    if not start:
+        raise InputError(f"{path} is empty: whatever wrote it did not finish; make it again")
+    if start != SIGNATURE:
+        raise InputError(
+            f"{path} is not an HDF5 file, so it is no result of landscape; give a file that landscape wrote"
+        )
+
+
+def _write_values(attributes: Any, values: Mapping[str, Any]) -> None:
+    """Plain values as attributes: numbers and printable text natively, everything else as JSON text."""
+    json_keys = []
+    for key, value in values.items():
+        native = isinstance(value, bool | float) or (isinstance(value, int) and -(2**63) <= value < 2**63)
+        native = native or (isinstance(value, str) and value.isprintable())
+        attributes[key] = value if native else to_json(value)
+        if not native:
+            json_keys.append(key)
+    if json_keys:
+        attributes[JSON_KEYS] = to_json(json_keys)
+
+
+def _read_values(attributes: Any) -> dict[str, Any]:
+    json_keys = set(json.loads(attributes.get(JSON_KEYS, "[]")))
+    stored = {key: value for key, value in attributes.items() if key != JSON_KEYS}
+    return {key: json.loads(value) if key in json_keys else plain(value) for key, value in stored.items()}
+
+
+def _digest(kind: str, groups: Groups, arrays: Arrays) -> str:
+    """SHA-256 of everything a file holds, so that flipped bits are noticed."""
+    digest = hashlib.sha256(to_json([kind, groups], sort_keys=True).encode())
+    for name in sorted(arrays):
+        array = arrays[name]
+        text = array.dtype.kind == "U"
+        digest.update(to_json([name, "text" if text else array.dtype.str, array.shape]).encode())
+        digest.update(to_json(array).encode() if text else array.reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
