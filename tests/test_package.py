@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -58,7 +59,10 @@ def test_constraints_fit_every_build_of_torch():
 
 @pytest.mark.slow
 def test_wheel_stands_alone(tmp_path):
-    built = run(sys.executable, "-m", "pip", "wheel", "--no-deps", "-q", "-w", tmp_path, ROOT)
+    # From a copy: an older build folder beside the sources would leak into the wheel.
+    unwanted = shutil.ignore_patterns(".*", "build", "*.egg-info", "__pycache__")
+    source = shutil.copytree(ROOT, tmp_path / "source", symlinks=True, ignore=unwanted)
+    built = run(sys.executable, "-m", "pip", "wheel", "--no-deps", "-q", "-w", tmp_path, source)
     assert built.returncode == 0, built.stderr
     (wheel,) = tmp_path.glob("landscape_spectra-*.whl")
     names = zipfile.ZipFile(wheel).namelist()
