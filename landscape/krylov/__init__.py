@@ -1,0 +1,9 @@
+"""Lanczos and what follows from it: pure linear algebra on row shards, which knows no network."""
+
+from landscape.krylov.deflation import Deflation, deflate
+from landscape.krylov.lanczos import Lanczos
+from landscape.krylov.orthogonalization import Basis
+from landscape.krylov.probe import gaussian
+from landscape.krylov.quadrature import Quadrature, anti_gauss, gauss
+
+__all__ = ["Basis", "Deflation", "Lanczos", "Quadrature", "anti_gauss", "deflate", "gauss", "gaussian"]

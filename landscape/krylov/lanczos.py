@@ -1,0 +1,124 @@
+"""The Lanczos recurrence with full orthogonalization, on row shards, one step at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import sqrt
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from landscape.errors import ComputeError
+from landscape.krylov.orthogonalization import Basis
+from landscape.parallel.rows import RowPartition
+
+Array = NDArray[np.float64]
+
+
+class Lanczos:
+    """Tridiagonalization ``A Q = Q T`` of a symmetric operator from one start vector.
+
+    The vectors are in the dtype of the operator; dots, norms and T are in float64. Three differences from the textbook:
+    the basis is orthogonalized twice in every step; the rounding of the operator is measured while it is applied (the
+    asymmetry ``⟨q₋₁, A q⟩ - ⟨A q₋₁, q⟩``, at no extra product); and a residual that is nothing but rounding ends the run
+    with an exact invariant subspace instead of being normalized.
+
+    Parameters
+    ----------
+    product : callable
+        Row shard of v to row shard of Av (collective).
+    rows : RowPartition
+        Which rows this rank holds.
+    start : (rows,) tensor
+        Row shard of the start vector; it is normalized here.
+
+    Attributes
+    ----------
+    alpha, beta : list of float
+        Diagonal of T and the norms of the residuals; ``beta[:-1]`` is the off-diagonal.
+    exhausted : bool
+        An invariant subspace was found: the eigenvalues of T are eigenvalues of A.
+    """
+
+    def __init__(self, product: Callable[[Tensor], Tensor], rows: RowPartition, start: Tensor) -> None:
+        self.product = product
+        self.rows = rows
+        self.alpha: list[float] = []
+        self.beta: list[float] = []
+        self.asymmetry: list[float] = []
+        self.exhausted = False
+        self.basis = Basis(rows, start.dtype, start.device)
+        self.basis.append(start / sqrt(rows.dot(start, start)))
+
+    @property
+    def steps(self) -> int:
+        """Products spent so far."""
+        return len(self.alpha)
+
+    @property
+    def norm(self) -> float:
+        """Upper bound of ``‖T‖`` (Gershgorin), in units of the eigenvalues."""
+        if not self.alpha:
+            return 0.0
+        off = np.concatenate([[0.0], self.beta[:-1], [0.0]])
+        return float(np.max(np.abs(self.alpha) + np.abs(off[:-1]) + np.abs(off[1:])))
+
+    @property
+    def rounding(self) -> float:
+        """Norm of the rounding error of one product: ``√n · eps · ‖T‖``, with eps measured but at least the dtype's.
+
+        The asymmetry seen by two unit vectors is about 1/√n of the norm of the error of a product.
+        """
+        measured = sqrt(float(np.mean(np.square(self.asymmetry)))) if self.asymmetry else 0.0
+        return sqrt(self.rows.n) * max(torch.finfo(self.basis.dtype).eps * self.norm, measured)
+
+    def step(self) -> None:
+        """Apply the operator once and extend T (collective); does nothing once the run is exhausted."""
+        if self.exhausted:
+            return
+        last = self.basis.vector(self.steps)
+        image = self.product(last).to(self.basis.dtype)
+        self.alpha.append(self.rows.dot(last, image))
+        if not np.isfinite(self.alpha[-1]):
+            raise ComputeError(f"product {self.steps} returned NaN or inf; check the loss and its gradient at this point")
+        if self.beta:
+            previous = self.basis.vector(self.steps - 2)
+            self.asymmetry.append(self.rows.dot(previous, image) - self.beta[-1])
+        residual = self.basis.project_out(image)
+        norm = sqrt(self.rows.dot(residual, residual))
+        self.beta.append(norm)
+        if self.steps == self.rows.n or norm <= self.rounding:
+            # Dividing by a norm that is rounding would continue with a random vector as if it were a Krylov vector.
+            self.exhausted = True
+            return
+        self.basis.append(residual / norm)
+
+    def state(self, start: int) -> dict[str, Array]:
+        """T and the basis vectors from index ``start`` on, for a checkpoint (collective; full on rank 0 of the rows)."""
+        full = self.rows.collectives.gather_rows(self.basis.vectors(start, len(self.basis)).contiguous(), self.rows.counts)
+        vectors = np.zeros((0, 0)) if full is None else full.cpu().numpy().T.copy()
+        return {
+            "alpha": np.array(self.alpha),
+            "beta": np.array(self.beta),
+            "asymmetry": np.array(self.asymmetry),
+            "vectors": vectors,
+        }
+
+    def restore(self, alpha: Array, beta: Array, asymmetry: Array, vectors: Array, exhausted: bool) -> None:
+        """Continue from a checkpoint.
+
+        Parameters
+        ----------
+        alpha, beta, asymmetry : arrays
+            As written by :meth:`state`.
+        vectors : (rows, steps + 1) array
+            This rank's row shards of all basis vectors.
+        exhausted : bool
+        """
+        self.alpha, self.beta, self.asymmetry = alpha.tolist(), beta.tolist(), asymmetry.tolist()
+        self.exhausted = exhausted
+        self.basis = Basis(self.rows, self.basis.dtype, self.basis.device)
+        for column in torch.from_numpy(vectors).to(self.basis.device).T:
+            self.basis.append(column)
