@@ -6,7 +6,17 @@ The public names are loaded when they are first used: ``import landscape`` is qu
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from landscape import render
+    from landscape.curvature import EmpiricalFisher, GaussNewton, Hessian
+    from landscape.errors import ComputeError, InputError, LandscapeError
+    from landscape.objective import Objective
+    from landscape.parallel import ProcessGrid
+    from landscape.records import SpectralDensity
+    from landscape.spectrum import spectral_density
+    from landscape.store import load
 
 __version__ = "0.1.0"
 

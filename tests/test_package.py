@@ -36,6 +36,11 @@ def test_names_are_strict():
         landscape.hessian  # noqa: B018
 
 
+@pytest.mark.parametrize("name", landscape.__all__)
+def test_every_name_resolves(name):
+    assert getattr(landscape, name) is not None
+
+
 def test_one_version():
     citation = re.search(r"^version: (.*)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE)
     assert landscape.__version__ == version("landscape-spectra") == citation[1]

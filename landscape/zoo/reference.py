@@ -13,6 +13,11 @@ from landscape.parallel import ProcessGrid
 from landscape.zoo.training import Loss, train
 
 
+def accuracy(output: Tensor, target: Tensor) -> Tensor:
+    """The share of targets that the largest output names: ``(..., classes)`` and ``(...)`` int64 → scalar in [0, 1]."""
+    return (output.argmax(-1) == target).to(torch.float64).mean()
+
+
 def trained_objective(
     model: nn.Module,
     loss: Loss,
@@ -29,7 +34,9 @@ def trained_objective(
     device: Any,
     grid: ProcessGrid | None,
 ) -> Objective:
-    """Train a fresh model on the CPU and wrap it; under several ranks rank 0 of the grid trains and the others receive.
+    """Train a fresh model on the CPU and wrap it; of several ranks only rank 0 trains, the others receive the result.
+
+    Collective: all ranks of the grid must call it.
 
     Parameters
     ----------
@@ -56,6 +63,9 @@ def trained_objective(
     grid = ProcessGrid.world() if grid is None else grid
     if grid.rank == 0:
         train(model, loss, inputs, targets, epochs=epochs, lr=lr, weight_decay=weight_decay, seed=seed)
+    if epochs:
+        for value in model.state_dict().values():
+            grid.world.broadcast(value)
     precision: torch.dtype = getattr(torch, dtype)
     if inputs.is_floating_point():
         inputs = inputs.to(precision)
@@ -64,6 +74,7 @@ def trained_objective(
         loss,
         (inputs, targets),
         weight_decay=weight_decay,
+        metrics={"accuracy": accuracy},
         micro_batch=micro_batch,
         samples=samples,
         seed=seed,
