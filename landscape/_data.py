@@ -1,0 +1,223 @@
+"""Freeze whatever the user calls data into a fixed list of micro-batches."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_flatten, tree_map
+
+from landscape.errors import InputError
+
+# Tensors and datasets are cut into at least this many micro-batches, so that up to 16 ranks can share the data of a
+# small problem; never more samples than LARGEST in one.
+SHARES = 16
+LARGEST = 512
+# Items of a dataset, or batches of a loader, that are read twice to see whether they are the same.
+CHECKED_ITEMS = 32
+CHECKED_BATCHES = 2
+
+Batch = Any
+
+
+@dataclass(frozen=True)
+class FixedData:
+    """Micro-batches in a fixed order, on the host.
+
+    Attributes
+    ----------
+    batches : list
+        Trees (tuples, lists, dicts) of tensors.
+    sizes : list of int
+        Samples per micro-batch.
+    digest : str
+        SHA-256 of all values in their order.
+    """
+
+    batches: list[Batch]
+    sizes: list[int]
+    digest: str
+
+
+def freeze(data: Any, micro_batch: int | None = None, samples: int | None = None, seed: int = 0) -> FixedData:
+    """Read the data once and keep it.
+
+    Parameters
+    ----------
+    data : list of batches | DataLoader | Dataset | (X, y) tensors
+    micro_batch : int, optional
+        Most samples per micro-batch. Default: batches stay as they are given; tensors and datasets are cut into
+        balanced micro-batches of at most 512, at least 16 of them.
+    samples : int, optional
+        Keep a random subset of this many samples.
+    seed : int
+        Of the subset.
+
+    Raises
+    ------
+    InputError
+        If there is no data, or if it changes from one reading to the next.
+    """
+    batches, whole = _read(data)
+    if not batches or all(batch_size(batch) == 0 for batch in batches):
+        raise InputError(f"the data is empty: {type(data).__name__} gave no samples")
+    batches = [batch for batch in batches if batch_size(batch) > 0]
+    if samples is not None:
+        batches = _subset(batches, samples, seed)
+    if micro_batch is not None and micro_batch < 1:
+        raise InputError(f"micro_batch must be at least 1, not {micro_batch}")
+    if micro_batch is None and whole:
+        micro_batch = max(1, min(LARGEST, -(-sum(map(batch_size, batches)) // SHARES)))
+    if micro_batch is not None:
+        batches = [part for batch in batches for part in split(batch, micro_batch)]
+    return FixedData(batches, [batch_size(batch) for batch in batches], digest(batches))
+
+
+def batch_size(batch: Batch) -> int:
+    """Samples in a batch: the length of the first dimension of its first tensor with dimensions."""
+    for leaf in tree_flatten(batch)[0]:
+        if isinstance(leaf, Tensor) and leaf.dim() > 0:
+            return int(leaf.shape[0])
+    raise InputError(f"a batch must hold tensors whose first dimension counts samples, not {_describe(batch)}")
+
+
+def rows(batch: Batch, index: Any) -> Batch:
+    """Some samples of a batch; every tensor of the batch must have one row per sample."""
+    size = batch_size(batch)
+
+    def take(leaf: Any) -> Any:
+        if not isinstance(leaf, Tensor) or leaf.dim() == 0:
+            return leaf
+        if leaf.shape[0] != size:
+            raise InputError(
+                f"a batch cannot be cut: its tensors have {size} and {leaf.shape[0]} rows. "
+                "Give batches of the size wanted and leave out micro_batch and samples"
+            )
+        return leaf[index]
+
+    return tree_map(take, batch)
+
+
+def split(batch: Batch, most: int) -> list[Batch]:
+    """Cut a batch into balanced parts of at most ``most`` samples."""
+    size = batch_size(batch)
+    parts = -(-size // most)
+    if parts == 1:
+        return [batch]
+    edges = [size * part // parts for part in range(parts + 1)]
+    return [rows(batch, slice(start, stop)) for start, stop in zip(edges[:-1], edges[1:], strict=True)]
+
+
+def digest(batches: Iterable[Batch]) -> str:
+    """SHA-256 of all values of some batches, in order."""
+    result = hashlib.sha256()
+    for batch in batches:
+        for leaf in tree_flatten(batch)[0]:
+            if isinstance(leaf, Tensor):
+                result.update(f"{leaf.dtype}{tuple(leaf.shape)}".encode())
+                result.update(leaf.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+            else:
+                result.update(repr(leaf).encode())
+    return result.hexdigest()
+
+
+def _read(data: Any) -> tuple[list[Batch], bool]:
+    """The batches, and whether they are one block that is ours to cut."""
+    from torch.utils.data import DataLoader, Dataset
+
+    if isinstance(data, DataLoader):
+        return _read_loader(data), False
+    if isinstance(data, Dataset):
+        return _read_dataset(data), True
+    if _is_pair(data):
+        lengths = [batch_size(part) for part in data]
+        if len(set(lengths)) != 1:
+            raise InputError(f"X and y differ in their number of samples: {lengths[0]} and {lengths[1]}")
+        return [tree_map(_as_tensor, tuple(data))], True
+    if isinstance(data, Mapping) or isinstance(data, (str, bytes, Tensor)) or not isinstance(data, Iterable):
+        raise InputError(
+            f"data must be a list of batches, a DataLoader, a Dataset or a pair of tensors (X, y), not {_describe(data)}"
+        )
+    return [tree_map(_as_tensor, batch) for batch in data], False
+
+
+def _is_pair(data: Any) -> bool:
+    """A tuple (X, y) of tensors or arrays, in contrast to a list of batches."""
+    return isinstance(data, tuple) and len(data) == 2 and all(isinstance(part, (Tensor, np.ndarray)) for part in data)
+
+
+def _as_tensor(leaf: Any) -> Any:
+    if isinstance(leaf, Tensor):
+        return leaf.detach()
+    return torch.from_numpy(leaf) if isinstance(leaf, np.ndarray) else leaf
+
+
+def _read_loader(loader: Any) -> list[Batch]:
+    from torch.utils.data import RandomSampler
+
+    # Iterating a loader draws a seed from the global generator; the user's random stream must not notice.
+    with torch.random.fork_rng():
+        if isinstance(getattr(loader, "sampler", None), RandomSampler):
+            raise InputError(
+                "the DataLoader shuffles (it has a RandomSampler), so its order is not fixed: build it with shuffle=False"
+            )
+        batches = [tree_map(_as_tensor, batch) for batch in loader]
+        again = [tree_map(_as_tensor, batch) for batch, _ in zip(loader, range(CHECKED_BATCHES), strict=False)]
+    if digest(batches[: len(again)]) != digest(again):
+        same = _sorted_rows(batches) == _sorted_rows(again) if len(batches) <= CHECKED_BATCHES else False
+        cause = (
+            "it shuffles: use a sampler with a fixed order"
+            if same
+            else "it shuffles, or its dataset augments samples at random: use a fixed order and no random transform"
+        )
+        raise InputError(f"the DataLoader gives other batches when it is read again; {cause}")
+    return batches
+
+
+def _read_dataset(dataset: Any) -> list[Batch]:
+    from torch.utils.data import default_collate
+
+    length = len(dataset)
+    if length == 0:
+        return []
+    items = [dataset[index] for index in range(length)]
+    checked = np.unique(np.linspace(0, length - 1, CHECKED_ITEMS).astype(int)).tolist()
+    for index in checked:
+        if digest([tree_map(_as_tensor, dataset[index])]) != digest([tree_map(_as_tensor, items[index])]):
+            raise InputError(
+                f"sample {index} of the dataset differs when it is read again: it augments samples at random. "
+                "Use a deterministic transform"
+            )
+    return [default_collate(items)]
+
+
+def _sorted_rows(batches: Sequence[Batch]) -> list[str]:
+    return sorted(digest([rows(batch, slice(i, i + 1))]) for batch in batches for i in range(batch_size(batch)))
+
+
+def _subset(batches: list[Batch], samples: int, seed: int) -> list[Batch]:
+    total = sum(map(batch_size, batches))
+    if not 1 <= samples <= total:
+        raise InputError(f"samples must lie between 1 and the {total} samples of the data, not {samples}")
+    chosen = np.sort(np.random.default_rng(seed).choice(total, samples, replace=False))
+    return list(_chosen_rows(batches, chosen))
+
+
+def _chosen_rows(batches: list[Batch], chosen: np.ndarray) -> Iterator[Batch]:
+    start = 0
+    for batch in batches:
+        stop = start + batch_size(batch)
+        mine = chosen[(chosen >= start) & (chosen < stop)] - start
+        if len(mine):
+            yield rows(batch, torch.from_numpy(mine))
+        start = stop
+
+
+def _describe(value: Any) -> str:
+    shape = f" of shape {tuple(value.shape)}" if hasattr(value, "shape") else ""
+    return f"{type(value).__name__}{shape}"

@@ -1,0 +1,212 @@
+"""Turn the user's loss into numerators and denominators, so that micro-batches add up to the true mean."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from math import isfinite
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils._pytree import tree_map
+
+from landscape._data import Batch, batch_size, rows
+from landscape.errors import InputError
+
+# First parameter names that mark a loss(model, batch).
+MODEL_NAMES = ("model", "module", "net", "network")
+_CROSS_ENTROPIES = (nn.CrossEntropyLoss, nn.NLLLoss)
+_FUNCTIONAL_CROSS_ENTROPIES = (functional.cross_entropy, functional.nll_loss)
+
+Model = Callable[[Any], Any]
+
+
+class Loss:
+    """A loss that splits into a sum over samples and its denominator.
+
+    Parameters
+    ----------
+    function : callable
+        ``loss(output, target)``, or ``loss(model, batch)`` returning the mean over the batch.
+    weight : callable, optional
+        ``weight(batch)``: the denominator of the batch (samples, tokens, sum of class weights).
+    reduction : "mean" or "sum", optional
+        Of ``loss(output, target)``; found out by :meth:`settle` if not given.
+    """
+
+    def __init__(
+        self, function: Callable[..., Any], weight: Callable[[Batch], Any] | None, reduction: str | None
+    ) -> None:
+        if not callable(function):
+            raise InputError(f"loss must be callable, not {type(function).__name__}")
+        if reduction not in (None, "mean", "sum"):
+            raise InputError(f'reduction must be "mean" or "sum", not {reduction!r}')
+        declared = getattr(function, "reduction", None) if isinstance(function, nn.Module) else None
+        if isinstance(function, functools.partial):
+            declared = function.keywords.get("reduction")
+        if declared == "none":
+            raise InputError('the loss has reduction="none"; it must return one number: use "mean" or "sum"')
+        self.function = function
+        self.weight = weight
+        self.reduction = reduction or declared
+        self.opaque = _takes_model(function)
+
+    def denominator(self, batch: Batch) -> float:
+        """What the sum over this batch is divided by: the user's weight, the torch loss's own, or samples."""
+        if self.weight is not None:
+            value = float(self.weight(batch))
+        elif not self.opaque and self.reduction != "sum":
+            value = self._known_denominator(batch)
+        else:
+            value = float(batch_size(batch))
+        if not (isfinite(value) and value >= 0):
+            raise InputError(f"the weight of a batch must be finite and not negative, not {value}")
+        return value
+
+    def numerator(self, model: Model, batch: Batch, denominator: float) -> Tensor:
+        """Sum of the loss over a batch, a scalar that can be differentiated."""
+        if self.opaque:
+            return self._scalar(self.function(model, batch)) * denominator
+        data, target = batch
+        return self.of_output(model(data), target, denominator)
+
+    def of_output(self, output: Any, target: Any, denominator: float) -> Tensor:
+        """Sum of ``loss(output, target)`` over a batch."""
+        value = self._scalar(self.function(output, target))
+        return value if self.reduction == "sum" else value * denominator
+
+    def per_sample(self, output: Any, target: Any, batch: Batch) -> Tensor:
+        """Every counted sample's part of the numerator, ``(samples,)``."""
+        torch_loss = self._torch_loss()
+        if torch_loss is not None:
+            kind, options = torch_loss
+            values = kind(output, target, **{**options, "reduction": "none"})
+            return values.reshape(values.shape[0], -1).sum(1)
+        size = batch_size(batch)
+        shares = torch.ones(size)
+        if self.weight is not None and self.reduction != "sum":
+            shares = torch.tensor([self.denominator(rows(batch, slice(i, i + 1))) for i in range(size)])
+        counted = shares.nonzero().reshape(-1)
+        values = torch.func.vmap(lambda out, tgt: self._scalar(self.function(_alone(out), _alone(tgt))))(
+            rows(output, counted), rows(target, counted)
+        )
+        return values * shares[counted].to(values)
+
+    def settle(self, model: Model, batches: list[Batch]) -> None:
+        """Find out whether the loss is a mean or a sum, and check that its denominators are right.
+
+        Raises
+        ------
+        InputError
+            If the loss of a batch is not what the losses of its halves say.
+        """
+        for batch in batches:
+            if self.opaque:
+                self._check_halves(batch, lambda part, whole=batch: self.function(model, rows(whole, part)))
+                continue
+            data, target = batch
+            output = model(data)
+            try:
+                self.function(output, target)
+            except Exception as error:
+                raise InputError(
+                    f"loss(output, target) raised {type(error).__name__}: {error}. If your loss takes (model, batch), "
+                    "name its first parameter `model`"
+                ) from error
+            if self.reduction is None:
+                self.reduction = self._detect(output, target)
+            self._check_halves(
+                batch, lambda part, out=output, tgt=target: self.function(rows(out, part), rows(tgt, part))
+            )
+
+    def _check_halves(self, batch: Batch, evaluate: Callable[[slice], Any]) -> None:
+        size = batch_size(batch)
+        if size < 2:
+            return
+        parts = [slice(0, size), slice(0, size // 2), slice(size // 2, size)]
+        try:
+            weights = [self.denominator(rows(batch, part)) for part in parts]
+            values = [self._scalar(evaluate(part)).item() if weight else 0.0 for part, weight in zip(parts, weights)]
+        except (InputError, IndexError, RuntimeError, TypeError, ValueError):
+            return  # A batch that cannot be cut (padded, nested, of fixed size) cannot be checked either.
+        if self.reduction != "sum":
+            values = [value * weight for value, weight in zip(values, weights)]
+        if not all(isfinite(value) for value in values):
+            return  # Reported with its batch by the evaluation that follows.
+        whole, first, second = values
+        if abs(whole - first - second) > 1e-3 * max(abs(value) for value in values):
+            raise InputError(
+                f"the loss of a batch is not the {self.reduction or 'mean'} over its samples: times the denominator it is "
+                f"{whole:.6g} for {size} samples, but {first:.6g} + {second:.6g} for its halves. If it divides by something "
+                "else than the number of samples (tokens, class weights, padding), say so with weight=fn(batch)"
+            )
+
+    def _detect(self, output: Any, target: Any) -> str:
+        """Duplicate the batch: a mean stays, a sum doubles."""
+        single = self._scalar(self.function(output, target)).item()
+        double = self._scalar(self.function(_twice(output), _twice(target))).item()
+        if single == 0 or not (isfinite(single) and isfinite(double)):
+            return "mean"
+        if abs(double - single) <= 1e-3 * abs(single):
+            return "mean"
+        if abs(double - 2 * single) <= 1e-3 * abs(single):
+            return "sum"
+        raise InputError(
+            f"the loss is neither a mean nor a sum over samples: {single:.6g} for a batch, {double:.6g} for the batch "
+            "twice. Give loss=fn(model, batch) with weight=fn(batch), or reduction="
+        )
+
+    def _scalar(self, value: Any) -> Tensor:
+        if not isinstance(value, Tensor) or value.numel() != 1:
+            what = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+            raise InputError(f"the loss must return one number (a tensor with one element), not {what}")
+        return value.reshape(())
+
+    def _torch_loss(self) -> tuple[Callable[..., Tensor], dict[str, Any]] | None:
+        """torch's own cross entropy or NLL with its options, whose denominators are known exactly."""
+        function = self.function
+        if isinstance(function, _CROSS_ENTROPIES):
+            kind = functional.cross_entropy if isinstance(function, nn.CrossEntropyLoss) else functional.nll_loss
+            options = {"weight": function.weight, "ignore_index": function.ignore_index}
+            if isinstance(function, nn.CrossEntropyLoss):
+                options["label_smoothing"] = function.label_smoothing
+            return kind, options
+        options = {}
+        if isinstance(function, functools.partial) and not function.args:
+            options = {key: value for key, value in function.keywords.items() if key != "reduction"}
+            function = function.func
+        return (function, options) if function in _FUNCTIONAL_CROSS_ENTROPIES else None
+
+    def _known_denominator(self, batch: Batch) -> float:
+        torch_loss = self._torch_loss()
+        if torch_loss is None:
+            return float(batch_size(batch))
+        target, options = batch[1], torch_loss[1]
+        if torch.is_floating_point(target):
+            return float(batch_size(batch))
+        counted = target[target != options.get("ignore_index", -100)]
+        weight = options.get("weight")
+        if weight is None:
+            return float(counted.numel())
+        return float(weight.detach().double()[counted.to(weight.device)].sum())
+
+
+def _takes_model(function: Callable[..., Any]) -> bool:
+    if isinstance(function, nn.Module):
+        return False
+    try:
+        parameters = list(inspect.signature(function).parameters)
+    except (TypeError, ValueError):
+        return False
+    return bool(parameters) and parameters[0] in MODEL_NAMES
+
+
+def _twice(tree: Any) -> Any:
+    return tree_map(lambda leaf: torch.cat([leaf, leaf]) if isinstance(leaf, Tensor) and leaf.dim() > 0 else leaf, tree)
+
+
+def _alone(tree: Any) -> Any:
+    return tree_map(lambda leaf: leaf.unsqueeze(0) if isinstance(leaf, Tensor) else leaf, tree)

@@ -1,0 +1,179 @@
+"""A private copy of the user's network as a function of its parameters and buffers."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from landscape.errors import InputError
+
+Selection = Sequence[str] | str | Callable[[str, nn.Parameter], bool] | None
+
+_DROPOUTS = nn.modules.dropout._DropoutNd
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """The module inside DistributedDataParallel, DataParallel and torch.compile.
+
+    Raises
+    ------
+    InputError
+        For sharded (FSDP) models, and for what is not a module.
+    """
+    if not isinstance(model, nn.Module):
+        raise InputError(f"model must be a torch.nn.Module, not {type(model).__name__}")
+    while True:
+        if isinstance(model, (nn.parallel.DistributedDataParallel, nn.DataParallel)):
+            model = model.module
+        elif isinstance(getattr(model, "_orig_mod", None), nn.Module):
+            model = model._orig_mod
+        else:
+            break
+    sharded = [name for name, value in model.named_parameters() if type(value.data).__name__ == "DTensor"]
+    if sharded or any("FullyShardedDataParallel" in type(module).__name__ for module in model.modules()):
+        raise InputError(
+            "the model is sharded (FSDP), which is not supported yet: load its full state dict into an unsharded copy"
+        )
+    return model
+
+
+def check_dropout(model: nn.Module) -> None:
+    """Refuse a model that would drop units at random, naming the layers."""
+    active = []
+    for name, module in model.named_modules():
+        if not module.training:
+            continue
+        if isinstance(module, _DROPOUTS):
+            rate = module.p
+        else:
+            rate = getattr(module, "dropout", 0.0) if isinstance(module, (nn.RNNBase, nn.MultiheadAttention)) else 0.0
+        if isinstance(rate, (int, float)) and rate > 0:
+            active.append(f"{name or 'model'} ({type(module).__name__}, p={rate:g})")
+    if active:
+        raise InputError(
+            f"dropout is in train mode, so the loss is random: {', '.join(active)}. Call model.eval() before building the "
+            "Objective"
+        )
+
+
+class Network:
+    """A frozen copy of a module, in evaluation mode, called with explicit parameters and buffers.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Copied; never changed.
+    selection : names, regular expression, predicate or None
+        Which parameters are variables; by default those that require gradients.
+    device : torch.device or None
+
+    Attributes
+    ----------
+    names : tuple of str
+        The variables in ``named_parameters()`` order.
+    shapes : tuple of torch.Size
+    theta : (n,) tensor
+        Their values.
+    fixed : dict of tensors
+        Frozen parameters.
+    buffers : dict of tensors
+    """
+
+    def __init__(self, model: nn.Module, selection: Selection, device: torch.device | None) -> None:
+        model = unwrap(model)
+        check_dropout(model)
+        try:
+            self.module = copy.deepcopy(model)
+        except Exception as error:
+            raise InputError(
+                f"the model cannot be copied ({type(error).__name__}: {error}): it holds something that deepcopy refuses"
+            ) from error
+        if device is not None:
+            self.module = self.module.to(device)
+        self.module.eval().requires_grad_(False)
+        chosen = _select(model, selection)
+        if not chosen:
+            raise InputError(
+                "nothing is trainable: no parameter "
+                + ("requires gradients" if selection is None else "is selected by parameters=")
+            )
+        parameters = dict(self.module.named_parameters())
+        self.names = tuple(name for name in parameters if name in chosen)
+        values = [parameters[name].detach() for name in self.names]
+        kinds = {(value.dtype, value.device) for value in values}
+        if len(kinds) > 1:
+            listed = ", ".join(sorted(f"{dtype} on {place}" for dtype, place in kinds))
+            raise InputError(f"the parameters must share one dtype and one device, but they are {listed}")
+        if not values[0].dtype.is_floating_point:
+            raise InputError(f"the parameters must be real floating-point numbers, not {values[0].dtype}")
+        self.shapes = tuple(value.shape for value in values)
+        self.theta = torch.cat([value.reshape(-1) for value in values])
+        self.fixed = {name: value.detach().clone() for name, value in parameters.items() if name not in chosen}
+        self.buffers = {name: value.detach().clone() for name, value in self.module.named_buffers()}
+        self.recurrent = any(isinstance(module, nn.RNNBase) for module in self.module.modules())
+
+    def unflatten(self, theta: Tensor) -> dict[str, Tensor]:
+        """Views of a flat vector under the names and shapes of the variables."""
+        parts = theta.split([shape.numel() for shape in self.shapes])
+        return {name: part.view(shape) for name, part, shape in zip(self.names, parts, self.shapes, strict=True)}
+
+    def bind(
+        self, variables: dict[str, Tensor], fixed: dict[str, Tensor], buffers: dict[str, Tensor]
+    ) -> Callable[[Any], Any]:
+        """The network as a function of its input at given parameters."""
+        state = {**fixed, **buffers, **variables}
+        return lambda data: torch.func.functional_call(self.module, state, (data,))
+
+    def bind_loss(
+        self,
+        function: Callable[[Callable[[], Any]], Any],
+        variables: dict[str, Tensor],
+        fixed: dict[str, Tensor],
+        buffers: dict[str, Tensor],
+    ) -> Any:
+        """Evaluate ``function(module)`` while the module holds the given parameters."""
+        wrapper = _Apply(self.module)
+        state = {f"module.{name}": value for name, value in {**fixed, **buffers, **variables}.items()}
+        return torch.func.functional_call(wrapper, state, (function,))
+
+    @contextmanager
+    def scope(self) -> Iterator[None]:
+        """Kernels that have second derivatives: math attention, no cuDNN recurrent layers; restored on exit."""
+        from torch.nn.attention import SDPBackend, sdpa_kernel
+
+        with ExitStack() as stack:
+            stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+            if self.recurrent and torch.backends.cudnn.is_available():
+                stack.enter_context(torch.backends.cudnn.flags(enabled=False))
+            yield
+
+
+class _Apply(nn.Module):
+    """Hands its inner module to a function, so that functional_call can replace the parameters meanwhile."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, function: Callable[[nn.Module], Any]) -> Any:
+        return function(self.module)
+
+
+def _select(model: nn.Module, selection: Selection) -> set[str]:
+    parameters = dict(model.named_parameters())
+    if selection is None:
+        return {name for name, value in parameters.items() if value.requires_grad}
+    if isinstance(selection, str):
+        return {name for name in parameters if re.search(selection, name)}
+    if callable(selection):
+        return {name for name, value in parameters.items() if selection(name, value)}
+    unknown = [name for name in selection if name not in parameters]
+    if unknown:
+        raise InputError(f"parameters= names {unknown}, which the model lacks; it has {list(parameters)}")
+    return set(selection)

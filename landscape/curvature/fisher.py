@@ -1,0 +1,46 @@
+"""The empirical Fisher matrix."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from landscape._data import Batch
+from landscape.curvature.operator import Operator, need_outputs
+from landscape.objective import Objective
+
+
+class EmpiricalFisher(Operator):
+    """Sum of the outer products of per-sample gradients over the loss's denominator, plus weight_decay · identity.
+
+    With L = (1/D) Σᵢ cᵢ the matrix is ``(1/D) Σᵢ ∇cᵢ ∇cᵢᵀ``, at the targets of the data. A sample is one row of a batch;
+    its cᵢ includes its class weight and all its tokens. The regularizer, which is not a loss of a sample, adds its exact
+    second derivative.
+
+    Parameters
+    ----------
+    objective : Objective
+        With ``loss(output, target)``.
+
+    Raises
+    ------
+    InputError
+        If the loss is ``fn(model, batch)``.
+    """
+
+    name = "fisher"
+
+    def __init__(self, objective: Objective) -> None:
+        super().__init__(objective)
+        need_outputs(objective, "EmpiricalFisher")
+
+    def batch_product(self, batch: Batch, denominator: float, vector: Tensor) -> Tensor:
+        """Sum of ``∇cᵢ (∇cᵢ · v)`` over one micro-batch, ``(n,)``."""
+
+        def losses(theta: Tensor) -> Tensor:
+            return self.objective.per_sample(self.objective.output(self.objective.variables(theta), batch[0]), batch)
+
+        theta = self.objective.theta.detach()
+        _, slopes = torch.func.jvp(losses, (theta,), (vector,))
+        _, pullback = torch.func.vjp(losses, theta)
+        return pullback(slopes)[0]

@@ -1,0 +1,159 @@
+"""What every curvature operator has in common: a symmetric linear map on parameter space, summed over micro-batches."""
+
+from __future__ import annotations
+
+import copy
+import time
+from abc import ABC, abstractmethod
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from landscape._data import Batch
+from landscape.errors import InputError
+from landscape.objective import Objective
+from landscape.parallel import ProcessGrid
+from landscape.parallel.rows import RowPartition
+
+
+class Operator(ABC):
+    """A symmetric linear map on R^n at one theta, in loss units per parameter².
+
+    It is a mean over the data of the objective plus ``weight_decay`` times the identity, and never stored as a matrix.
+
+    Parameters
+    ----------
+    objective : Objective
+
+    Attributes
+    ----------
+    objective : Objective
+    products : int
+        How often the operator was applied to a vector.
+    seconds : float
+        Wall time of these products.
+
+    Examples
+    --------
+    >>> import landscape as ls, torch
+    >>> objective = ls.Objective(torch.nn.Linear(2, 1), torch.nn.MSELoss(), (torch.eye(2), torch.zeros(2, 1)))
+    >>> (ls.Hessian(objective) @ torch.tensor([0.0, 0.0, 1.0]))[2].item()
+    2.0
+    """
+
+    name: str
+
+    def __init__(self, objective: Objective) -> None:
+        if not isinstance(objective, Objective):
+            raise InputError(f"{type(self).__name__} needs a landscape.Objective, not {type(objective).__name__}")
+        self.objective = objective
+        self.products = 0
+        self.seconds = 0.0
+
+    @property
+    def n(self) -> int:
+        """Number of rows and columns."""
+        return self.objective.n
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(n, n)``."""
+        return (self.n, self.n)
+
+    @property
+    def device(self) -> torch.device:
+        """Where vectors live."""
+        return self.objective.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of vectors."""
+        return self.objective.dtype
+
+    @property
+    def grid(self) -> ProcessGrid:
+        """The ranks that share the data."""
+        return self.objective.grid
+
+    @abstractmethod
+    def batch_product(self, batch: Batch, denominator: float, vector: Tensor) -> Tensor:
+        """Product of one micro-batch's sum (not mean, without weight decay) with a full vector, ``(n,)``."""
+
+    def __matmul__(self, vector: Any) -> Any:
+        """Apply the operator (collective).
+
+        Parameters
+        ----------
+        vector : (n,) or (n, k) tensor or array
+
+        Returns
+        -------
+        Of the same type and shape.
+
+        Raises
+        ------
+        InputError
+            If the shape does not fit or a value is not finite.
+        """
+        self.grid.meet(f"{type(self).__name__} @ v")
+        columns = torch.as_tensor(vector).to(device=self.device, dtype=self.dtype)
+        if columns.dim() not in (1, 2) or columns.shape[0] != self.n:
+            raise InputError(f"a vector must have shape ({self.n},) or ({self.n}, k), not {tuple(columns.shape)}")
+        if not bool(torch.isfinite(columns).all()):
+            raise InputError("the vector holds NaN or inf")
+        if columns.dim() == 1:
+            result = self.apply(columns)
+        else:
+            result = torch.stack([self.apply(column) for column in columns.T.contiguous()], 1)
+        return result.cpu().numpy().astype(vector.dtype) if isinstance(vector, np.ndarray) else result
+
+    def apply(self, vector: Tensor) -> Tensor:
+        """The product with a full vector, ``(n,)``, which every rank holds."""
+        return self._timed(vector, None, vector)
+
+    def apply_rows(self, shard: Tensor, rows: RowPartition) -> Tensor:
+        """The product on row shards: ``(rows,)`` in and out."""
+        return self._timed(rows.gather(shard), rows, shard)
+
+    def on(self, grid: ProcessGrid) -> Self:
+        """The same operator computed by other ranks, with its own count of products."""
+        other = copy.copy(self)
+        other.objective = self.objective.on(grid)
+        other.products, other.seconds = 0, 0.0
+        return other
+
+    def to_scipy(self) -> Any:
+        """The operator as a float64 ``scipy.sparse.linalg.LinearOperator`` (its products are collective)."""
+        from scipy.sparse.linalg import LinearOperator
+
+        def product(vector: Any) -> Any:
+            flat = np.asarray(vector, np.float64).reshape(self.n)
+            return self.apply(torch.from_numpy(flat).to(device=self.device, dtype=self.dtype)).double().cpu().numpy()
+
+        return LinearOperator(self.shape, matvec=product, rmatvec=product, dtype=np.float64)
+
+    def describe(self) -> dict[str, Any]:
+        """What identifies the operator, for provenance and for resuming."""
+        return {"operator": self.name, **self.objective.describe()}
+
+    def _timed(self, vector: Tensor, rows: RowPartition | None, shift: Tensor) -> Tensor:
+        started = time.perf_counter()
+        vector = vector.detach()
+        result = self.objective.mean_of(lambda batch, share: self.batch_product(batch, share, vector), rows)
+        result = result.to(self.dtype)
+        if self.objective.weight_decay:
+            result = result + self.objective.weight_decay * shift
+        self.products += 1
+        self.seconds += time.perf_counter() - started
+        return result
+
+
+def need_outputs(objective: Objective, name: str) -> None:
+    """Refuse a loss that hides the network's output."""
+    if objective.opaque:
+        raise InputError(
+            f"{name} needs the network's output and per-sample losses, which loss(model, batch) hides: give "
+            "loss(output, target) and batches (input, target)"
+        )

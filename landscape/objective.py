@@ -1,0 +1,464 @@
+"""The objective: the mean loss of a network over fixed data, as a function of its flattened parameters."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
+
+from landscape._data import Batch, batch_size, freeze
+from landscape._loss import Loss
+from landscape._network import Network, Selection
+from landscape.errors import InputError
+from landscape.parallel import ProcessGrid, exact_sum, order_free_sum
+from landscape.parallel.rows import RowPartition
+
+# Ranks may differ by rounding (the rest is broadcast), not by their random seed.
+LARGEST_DIFFERENCE = 1e-2
+
+
+class Objective:
+    """L(theta): the mean loss of a model over a fixed data set, plus ½·weight_decay·‖theta‖² if asked.
+
+    Parameters, buffers and data are copied: the model can be trained on, and is never changed. The network is evaluated
+    in eval mode (dropout off, batch norm with its running statistics). Under several MPI ranks every rank builds the same
+    Objective and evaluates its share of the micro-batches; the results do not depend on the number of ranks.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        DistributedDataParallel and compiled modules are unwrapped.
+    loss : callable
+        ``loss(output, target)`` reduced to a mean or a sum over samples, or ``loss(model, batch)`` (recognized by the name
+        ``model`` of its first parameter) that returns the mean over the batch.
+    data : list of batches | DataLoader | Dataset | (X, y)
+        Read once and kept. ``loss(output, target)`` needs batches ``(input, target)``.
+    weight_decay : float
+        Coefficient of ½‖theta‖².
+    weight : callable, optional
+        ``weight(batch)``: the denominator of a batch (samples, tokens, sum of class weights). Default: what torch's cross
+        entropies divide by, and the number of samples for everything else.
+    parameters : list of names, regular expression or predicate(name, parameter), optional
+        What theta is made of; default: all parameters that require gradients.
+    metrics : dict of callables
+        ``metric(output, target)`` (or ``metric(model, batch)``), averaged over samples by :meth:`evaluate`.
+    micro_batch : int, optional
+        Most samples evaluated at once. Results do not depend on it beyond rounding.
+    samples : int, optional
+        Use a random subset of this size, chosen by ``seed``.
+    device : torch.device or str, optional
+        Default: where the model is.
+    grid : ProcessGrid, optional
+        Default: all ranks of the job.
+    reduction : "mean" or "sum", optional
+        Of the loss; default: found out by duplicating a batch.
+
+    Raises
+    ------
+    InputError
+        If the loss is not one function of theta (shuffling, augmentation, dropout), not finite, or not a mean; if the data
+        is empty or nothing is trainable; if the ranks disagree.
+
+    Examples
+    --------
+    >>> import torch
+    >>> objective = Objective(torch.nn.Linear(3, 1), torch.nn.MSELoss(), (torch.ones(8, 3), torch.zeros(8, 1)))
+    >>> objective.n
+    4
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: Callable[..., Any],
+        data: Any,
+        *,
+        weight_decay: float = 0.0,
+        weight: Callable[[Batch], Any] | None = None,
+        parameters: Selection = None,
+        metrics: Mapping[str, Callable[..., Any]] | None = None,
+        micro_batch: int | None = None,
+        samples: int | None = None,
+        seed: int = 0,
+        device: torch.device | str | None = None,
+        grid: ProcessGrid | None = None,
+        reduction: str | None = None,
+    ) -> None:
+        if not (math.isfinite(weight_decay) and weight_decay >= 0):
+            raise InputError(f"weight_decay must be finite and not negative, not {weight_decay}")
+        self.grid = grid if grid is not None else ProcessGrid.world()
+        self.grid.meet("Objective")
+        self.weight_decay = float(weight_decay)
+        self.metrics = dict(metrics or {})
+        self._network = Network(model, parameters, torch.device(device) if device is not None else None)
+        self._loss = Loss(loss, weight, reduction)
+        fixed = freeze(data, micro_batch, samples, seed)
+        self._batches, self.samples, self.data_digest = fixed.batches, sum(fixed.sizes), fixed.digest
+        if not self._loss.opaque and not all(isinstance(b, (tuple, list)) and len(b) == 2 for b in self._batches):
+            raise InputError(
+                "loss(output, target) needs batches (input, target). For other batches give loss=fn(model, batch), with "
+                "`model` as the name of its first parameter"
+            )
+        self.theta = self._network.theta
+        self.buffers, self.fixed = self._network.buffers, self._network.fixed
+        self._check_ranks()
+        self._prepare()
+
+    @property
+    def n(self) -> int:
+        """Number of trainable parameters."""
+        return self.theta.numel()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the trainable parameters, in the order of theta."""
+        return self._network.names
+
+    @property
+    def shapes(self) -> tuple[torch.Size, ...]:
+        """Their shapes."""
+        return self._network.shapes
+
+    @property
+    def device(self) -> torch.device:
+        """Where theta is."""
+        return self.theta.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of theta, and of every product."""
+        return self.theta.dtype
+
+    @property
+    def opaque(self) -> bool:
+        """Whether the loss is ``fn(model, batch)``, so that outputs and per-sample losses cannot be seen."""
+        return self._loss.opaque
+
+    @property
+    def batches(self) -> int:
+        """Number of micro-batches over all ranks."""
+        return len(self._batches)
+
+    @property
+    def denominator(self) -> float:
+        """What the sum over all samples is divided by."""
+        return math.fsum(self._denominators)
+
+    def at(self, point: Any, buffers: Mapping[str, Tensor] | None = None) -> Objective:
+        """The same function at another point.
+
+        Parameters
+        ----------
+        point : (n,) tensor or array, checkpoint, or state dict
+            A checkpoint brings its buffers; a state dict must have the names and shapes of the model.
+        buffers : dict of tensors, optional
+            Batch-norm statistics that belong to the point; by default those of this objective are kept.
+
+        Returns
+        -------
+        Objective
+            Shares everything but the point; this one is unchanged.
+
+        Raises
+        ------
+        InputError
+            If names or shapes differ (it says which), or a value is not finite.
+        """
+        other = copy.copy(self)
+        if isinstance(point, Mapping):
+            other.theta, other.fixed, other.buffers = self._from_state(point)
+        elif hasattr(point, "theta"):
+            other.theta = self._vector(point.theta)
+            buffers = buffers if buffers is not None else getattr(point, "buffers", None)
+        else:
+            other.theta = self._vector(point)
+        if buffers:
+            other.buffers = {**other.buffers, **_matching(buffers, other.buffers, "buffer")}
+        return other
+
+    def on(self, grid: ProcessGrid) -> Objective:
+        """The same function evaluated by other ranks."""
+        other = copy.copy(self)
+        other.grid = grid
+        return other
+
+    def loss(self) -> float:
+        """L(theta) (collective).
+
+        Raises
+        ------
+        InputError
+            If it is NaN or infinite, naming the micro-batch.
+        """
+        self.grid.meet("Objective.loss")
+        return self._mean_loss()
+
+    def gradient(self) -> Tensor:
+        """Gradient of L at theta, ``(n,)``, in loss units per parameter (collective)."""
+        self.grid.meet("Objective.gradient")
+        return self.mean_of(self.batch_gradient).to(self.dtype) + self.weight_decay * self.theta
+
+    def evaluate(self) -> dict[str, float]:
+        """Loss and metrics (collective).
+
+        Returns
+        -------
+        dict with the key "loss" and one key per metric
+        """
+        self.grid.meet("Objective.evaluate")
+        sums: dict[str, list[float]] = {name: [] for name in self.metrics}
+        with torch.no_grad(), self._network.scope():
+            for _, batch, _ in self.mine():
+                if self.opaque:
+                    values = {
+                        name: self._bind_loss(self.variables(), lambda module, f=metric, b=batch: f(module, b))
+                        for name, metric in self.metrics.items()
+                    }
+                else:
+                    output = self.output(self.variables(), batch[0])
+                    values = {name: metric(output, batch[1]) for name, metric in self.metrics.items()}
+                for name, value in values.items():
+                    sums[name].append(float(value) * batch_size(batch))
+        means = {name: exact_sum(parts, self.grid.data) / self.samples for name, parts in sums.items()}
+        return {"loss": self._mean_loss(), **means}
+
+    def variables(self, theta: Tensor | None = None) -> dict[str, Tensor]:
+        """Theta (or another vector) as a dict of views under the parameters' names."""
+        return self._network.unflatten(self.theta if theta is None else theta)
+
+    def output(self, variables: dict[str, Tensor], data: Any) -> Any:
+        """Output of the network at given variables."""
+        return self._network.bind(variables, self.fixed, self.buffers)(data)
+
+    def numerator(self, variables: dict[str, Tensor], batch: Batch, denominator: float) -> Tensor:
+        """Sum of the loss over a micro-batch, a differentiable scalar."""
+        if self.opaque:
+            return self._bind_loss(variables, lambda module: self._loss.numerator(module, batch, denominator))
+        return self._loss.numerator(lambda data: self.output(variables, data), batch, denominator)
+
+    def of_output(self, output: Any, target: Any, denominator: float) -> Tensor:
+        """Sum of ``loss(output, target)`` over a micro-batch as a function of the network's output."""
+        return self._loss.of_output(output, target, denominator)
+
+    def per_sample(self, output: Any, batch: Batch) -> Tensor:
+        """Every sample's share of the numerator, ``(samples,)``."""
+        return self._loss.per_sample(output, batch[1], batch)
+
+    def batch_gradient(self, batch: Batch, denominator: float) -> Tensor:
+        """Gradient of the numerator of one micro-batch, ``(n,)``."""
+        theta = self.theta.detach().requires_grad_(True)
+        value = self.numerator(self.variables(theta), batch, denominator)
+        return torch.autograd.grad(value, theta, allow_unused=True, materialize_grads=True)[0]
+
+    def mine(self) -> Iterator[tuple[int, Batch, float]]:
+        """This rank's micro-batches: index, batch on the device, denominator."""
+        for index in range(self.grid.data.rank, self.batches, self.grid.data.size):
+            yield index, self._on_device(self._batches[index]), self._denominators[index]
+
+    def mean_of(
+        self, contribution: Callable[[Batch, float], Tensor], rows: RowPartition | None = None
+    ) -> Tensor:
+        """Sum a vector over all micro-batches and divide by the true denominator (collective).
+
+        Parameters
+        ----------
+        contribution : callable
+            ``contribution(batch, denominator)`` → ``(n,)``, the sum over the samples of one micro-batch.
+        rows : RowPartition, optional
+            Return only this rank's rows.
+
+        Returns
+        -------
+        float64 tensor, the same bits for every number of ranks
+        """
+        data = self.grid.data
+
+        def contributions() -> Iterator[Tensor]:
+            for _, batch, denominator in self.mine():
+                yield contribution(batch, denominator)
+
+        def describe(local: int) -> str:
+            return self.describe_batch(data.rank + local * data.size)
+
+        with self._network.scope():
+            total = order_free_sum(
+                contributions,
+                self.n,
+                self.batches,
+                data.rank == 0,
+                data,
+                counts=None if rows is None else rows.counts,
+                device=self.device,
+                describe=describe,
+            )
+        return total / self.denominator
+
+    def describe_batch(self, index: int) -> str:
+        """Name a micro-batch for a message."""
+        start = sum(batch_size(batch) for batch in self._batches[:index])
+        stop = start + batch_size(self._batches[index])
+        return f"micro-batch {index} of {self.batches} (samples {start} to {stop - 1})"
+
+    def describe(self) -> dict[str, Any]:
+        """What identifies this function and point, for provenance and for resuming."""
+        return {
+            "model": type(self._network.module).__name__,
+            "n": self.n,
+            "samples": self.samples,
+            "micro_batches": self.batches,
+            "weight_decay": self.weight_decay,
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "device": self.device.type,
+            "theta_sha256": self._digest(),
+            "data_sha256": self.data_digest,
+        }
+
+    def _mean_loss(self) -> float:
+        values, broken = [], None
+        with torch.no_grad(), self._network.scope():
+            for index, batch, denominator in self.mine():
+                values.append(self.numerator(self.variables(), batch, denominator).item())
+                if broken is None and not math.isfinite(values[-1]):
+                    broken = f"{values[-1]} in {self.describe_batch(index)}"
+        named = [text for text in self.grid.data.all_gather_object(broken) if text is not None]
+        if named:
+            raise InputError(f"the loss is {'; '.join(named)}: check the parameters and the data there")
+        decay = 0.5 * self.weight_decay * float(torch.sum(self.theta.double() ** 2))
+        return exact_sum(values, self.grid.data) / self.denominator + decay
+
+    def _prepare(self) -> None:
+        """Pre-flight: settle the loss's reduction and denominators, and see that two evaluations agree."""
+        shown = sorted({0, len(self._batches) // 2, len(self._batches) - 1})
+        samples = [self._on_device(self._batches[index]) for index in shown]
+        devices = [self.device.index or 0] if self.device.type == "cuda" else []
+        with torch.no_grad(), self._network.scope(), torch.random.fork_rng(devices=devices):
+            if self.opaque:
+                self._bind_loss(self.variables(), lambda module: self._loss.settle(module, samples))
+            else:
+                self._loss.settle(lambda data: self.output(self.variables(), data), samples)
+            weights = [self._loss.denominator(batch) for batch in self._batches]
+            # A micro-batch of weight 0 (all targets ignored) adds nothing, but its mean would be 0/0.
+            self._batches = [batch for batch, value in zip(self._batches, weights, strict=True) if value > 0]
+            self._denominators = [value for value in weights if value > 0]
+            if not self._batches:
+                raise InputError("the data is empty: every batch has weight 0")
+            first, denominator = self._on_device(self._batches[0]), self._denominators[0]
+            once, again = (self.numerator(self.variables(), first, denominator).item() for _ in range(2))
+        # NaN is not a sign of randomness; the full evaluation below names its batch.
+        if once != again and not (math.isnan(once) and math.isnan(again)):
+            raise InputError(
+                f"the loss changes from one evaluation to the next ({once / denominator:.9g}, then "
+                f"{again / denominator:.9g}): something in the model or the loss is random, such as functional dropout, "
+                "noise, or augmentation. Make it deterministic"
+            )
+        self._mean_loss()
+        theta = self.theta.detach().requires_grad_(True)
+        with self._network.scope():
+            if not self.numerator(self.variables(theta), first, denominator).requires_grad:
+                raise InputError(
+                    "the loss does not depend on the trainable parameters: does loss(model, batch) use its own `model` "
+                    "argument, or is its result detached?"
+                )
+
+    def _check_ranks(self) -> None:
+        """Compare what the ranks brought; broadcast theta and buffers from rank 0."""
+        world = self.grid.world
+        if world.size == 1:
+            return
+        facts = {
+            "the parameters' names and shapes": str(list(zip(self.names, map(tuple, self.shapes), strict=True))),
+            "the number of micro-batches": str(len(self._batches)),
+            "the data (unseeded shuffle or augmentation? a DistributedSampler?)": self.data_digest,
+        }
+        for rank, theirs in enumerate(world.all_gather_object(facts)):
+            different = [what for what, value in world.broadcast_object(facts).items() if theirs[what] != value]
+            if different:
+                raise InputError(
+                    f"rank {rank} differs from rank 0 in {', '.join(different)}; every rank must build the same Objective"
+                )
+        reference = self.theta.clone()
+        world.broadcast(reference)
+        scale = float(torch.linalg.vector_norm(reference.double()))
+        distance = float(torch.linalg.vector_norm(self.theta.double() - reference.double()))
+        distances = world.all_gather_object(distance)
+        worst = int(np.argmax(distances))
+        if not distances[worst] <= LARGEST_DIFFERENCE * scale:
+            raise InputError(
+                f"rank {worst} arrived with other parameters than rank 0 (distance {distances[worst] / (scale or 1):.2g} "
+                "times their norm): was the model built or trained without a seed? Seed every rank alike, or load the "
+                "same checkpoint on all of them"
+            )
+        self.theta = reference
+        self.fixed = {name: _broadcast(value, world) for name, value in self.fixed.items()}
+        self.buffers = {name: _broadcast(value, world) for name, value in self.buffers.items()}
+
+    def _bind_loss(self, variables: dict[str, Tensor], function: Callable[[nn.Module], Any]) -> Any:
+        return self._network.bind_loss(function, variables, self.fixed, self.buffers)
+
+    def _on_device(self, batch: Batch) -> Batch:
+        return tree_map(lambda leaf: leaf.to(self.device) if isinstance(leaf, Tensor) else leaf, batch)
+
+    def _vector(self, theta: Any) -> Tensor:
+        value = torch.as_tensor(theta).detach().to(device=self.device, dtype=self.dtype).clone()
+        if value.shape != (self.n,):
+            raise InputError(f"theta has shape {tuple(value.shape)}, but the objective has n = {self.n} parameters")
+        if not bool(torch.isfinite(value).all()):
+            raise InputError(f"theta holds NaN or inf at {int((~torch.isfinite(value)).sum())} of {self.n} places")
+        return value
+
+    def _from_state(self, state: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
+        parameters = {**self.variables(), **self.fixed}
+        known = {**parameters, **self.buffers}
+        aliases = set(self._network.module.state_dict())
+        unexpected = [name for name in state if name not in known and name not in aliases]
+        persistent = {name: value for name, value in known.items() if name in aliases}
+        missing = [name for name in persistent if name not in state]
+        if missing or unexpected:
+            raise InputError(
+                "the checkpoint belongs to another model: "
+                + "; ".join(
+                    f"{what} {', '.join(names[:5])}{' …' if len(names) > 5 else ''}"
+                    for what, names in (("it lacks", missing), ("the model lacks", unexpected))
+                    if names
+                )
+            )
+        new = {**known, **_matching({name: state[name] for name in persistent}, known, "parameter")}
+        theta = self._vector(torch.cat([new[name].reshape(-1) for name in self.names]))
+        return theta, {name: new[name] for name in self.fixed}, {name: new[name] for name in self.buffers}
+
+    def _digest(self) -> str:
+        result = hashlib.sha256(self.theta.detach().cpu().numpy().tobytes())
+        for name in sorted({**self.fixed, **self.buffers}):
+            value = self.fixed[name] if name in self.fixed else self.buffers[name]
+            result.update(name.encode())
+            result.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        return result.hexdigest()
+
+
+def _matching(
+    values: Mapping[str, Tensor], like: Mapping[str, Tensor], kind: str
+) -> dict[str, Tensor]:
+    """Values under known names with the right shapes, on the right device and of the right dtype."""
+    result = {}
+    for name, value in values.items():
+        if name not in like:
+            raise InputError(f"there is no {kind} {name!r} in the model; it has {', '.join(like) or 'none'}")
+        value = torch.as_tensor(value)
+        if value.shape != like[name].shape:
+            raise InputError(
+                f"{kind} {name!r} has shape {tuple(value.shape)} in the checkpoint, but {tuple(like[name].shape)} in the model"
+            )
+        result[name] = value.detach().to(like[name]).clone()
+    return result
+
+
+def _broadcast(value: Tensor, world: Any) -> Tensor:
+    """The tensor of rank 0, whatever its dtype."""
+    return torch.as_tensor(world.broadcast_object(value.cpu().numpy())).to(value.device)
