@@ -73,7 +73,7 @@ def train(
                 for group in optimizer.param_groups:
                     group["lr"] = lr * (1 - done / steps)
                 optimizer.zero_grad()
-                loss(model(inputs[rows]), targets[rows]).backward()  # type: ignore[no-untyped-call]
+                loss(model(inputs[rows]), targets[rows]).backward()
                 optimizer.step()
                 done += 1
     optimizer.zero_grad()

@@ -15,7 +15,7 @@ from landscape.errors import InputError
 @pytest.mark.parametrize(
     ("name", "n"), [("digits-mlp", 2454), ("digits-cnn", 2770), ("digits-resnet", 2546)], ids=lambda value: str(value)
 )
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
 def test_digits_are_learned(name, n, seed):
     objective = zoo.build(name, seed=seed)
     assert objective.n == n
