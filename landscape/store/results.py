@@ -16,6 +16,9 @@ from landscape.store.configuration import configuration_digest
 from landscape.store.hdf5 import MEANINGS, SCHEMA_VERSION, Arrays, Groups, read_file, temporary_name, write_file
 from landscape.store.run_state import SEGMENT, describe_run_state
 
+# Entries of the provenance that other programs also find as attributes of the file itself.
+PROMINENT = ("seed", "threads", "device", "theta_sha256")
+
 
 def save(record: Any, path: str | os.PathLike[str], overwrite: bool = True) -> Path:
     """Write one result, whole or not at all.
@@ -59,7 +62,10 @@ def save(record: Any, path: str | os.PathLike[str], overwrite: bool = True) -> P
             arrays[field.name] = value
         else:
             groups[""][field.name] = value
-    configuration = groups.get("provenance", {}).get("configuration", {})
+    provenance = groups.get("provenance", {})
+    configuration = provenance.get("configuration", {})
+    for place in (provenance, configuration, provenance.get("grid", {})):
+        groups[""] = {**{name: place[name] for name in PROMINENT if name in place}, **groups[""]}
     write_file(path, kind, groups, arrays, {"configuration_sha256": configuration_digest(configuration)})
     return path
 
@@ -111,8 +117,8 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
     dict
         For a file: `kind`, `schema_version`, `bytes`, `values` (scalar fields), `groups` (dictionary fields) and
         `arrays` (name → shape, dtype, description, unit). For a folder: `kind` "run_state", `configuration`,
-        `segments` (how many), `bytes`, `last` (attributes of the last segment) and `modified` (seconds since the
-        epoch).
+        `segments` (how many), `bytes`, `last` (attributes of the last segment), `parts` (the same per part) and
+        `modified` (seconds since the epoch).
 
     Raises
     ------

@@ -23,8 +23,8 @@ HEADER = "configuration.json"
 class RunState:
     """The segments that a run has finished.
 
-    A segment counts once it has reached the disk under its final name. Nothing is created before the first `append`;
-    one process at a time may append.
+    A segment counts once it has reached the disk under its final name. Nothing is created before the first `append`,
+    and nothing but the configuration is read before it is needed, so every rank may open the folder; one may append.
 
     Parameters
     ----------
@@ -48,6 +48,9 @@ class RunState:
         self.folder = Path(folder)
         self.configuration: dict[str, Any] = plain(dict(configuration))
         self._started = False
+        self._parent: RunState | None = None
+        self._readable: int | None = None
+        self._unreadable: list[Path] = []
         before = read_configuration(self.folder)
         if before is not None and configuration_differences(before, self.configuration):
             raise InputError(
@@ -55,12 +58,22 @@ class RunState:
                 f"{differences_in_words(before, self.configuration)}\n"
                 "run with that configuration to finish it, choose another output, or pass --overwrite to drop it"
             )
-        self._length = sum(1 for _ in self.segments())
-        self._unreadable = _segment_paths(self.folder)[self._length :]
 
     def __len__(self) -> int:
         """How many segments can be read."""
-        return self._length
+        if self._readable is None:
+            self._readable = sum(1 for _ in self.segments())
+            self._unreadable = _segment_paths(self.folder)[self._readable :]
+        return self._readable
+
+    def child(self, name: str) -> RunState:
+        """Return the state of one part of the run, such as one of its probes, in a folder inside this one.
+
+        Parts may be written by different processes.
+        """
+        part = RunState(self.folder / name, self.configuration)
+        part._parent = self
+        return part
 
     def append(self, arrays: Mapping[str, np.ndarray], attributes: Mapping[str, Any]) -> None:
         """Add one segment; when this returns, it is on the disk.
@@ -81,13 +94,13 @@ class RunState:
         """
         if not self._started:
             self._start()
-        path = self.folder / _segment_name(self._length)
+        path = self.folder / _segment_name(len(self))
         if path.exists():
             raise ComputeError(
                 f"{path} appeared meanwhile: another process writes to {self.folder}; end one of the two"
             )
         write_file(path, SEGMENT, {"": {}, "attributes": dict(attributes)}, dict(arrays))
-        self._length += 1
+        self._readable = len(self) + 1
 
     def segments(self) -> Iterator[tuple[dict[str, np.ndarray], dict[str, Any]]]:
         """Iterate over (arrays, attributes) in the order of writing, up to the first segment that cannot be read."""
@@ -99,27 +112,36 @@ class RunState:
             yield arrays, groups["attributes"]
 
     def clear(self) -> None:
-        """Remove the segments, and the folder if nothing else is in it."""
-        for path in [*_segment_paths(self.folder), *self.folder.glob(".*.part"), self.folder / HEADER]:
+        """Remove the segments, those of all parts too, and the folder if nothing else is in it."""
+        for part in _parts(self.folder):
+            RunState(part, self.configuration).clear()
+        for path in [*self.folder.glob("segment-*.h5"), *self.folder.glob(".*.part"), self.folder / HEADER]:
             path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             self.folder.rmdir()
-        self._started, self._length = False, 0
+        self._started, self._readable = False, 0
 
     def _start(self) -> None:
         """Create the folder, and drop what a killed process left unfinished in it."""
+        len(self)
+        if self._parent is not None:
+            self._parent._write_header()
+        self._write_header()
+        for leftover in [*self.folder.glob(".segment-*.part"), *self._unreadable]:
+            leftover.unlink(missing_ok=True)
+        self._started = True
+
+    def _write_header(self) -> None:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(
                 f"cannot create the folder {self.folder}: {error.strerror}; choose another output"
             ) from error
-        for leftover in [*self.folder.glob(".*.part"), *self._unreadable]:
-            leftover.unlink(missing_ok=True)
-        header = {"format": FORMAT, "schema_version": SCHEMA_VERSION, "configuration": self.configuration}
-        text = json.dumps(header, indent=1)
-        replace_file(self.folder / HEADER, lambda temporary: _write_text(temporary, text))
-        self._started = True
+        if not (self.folder / HEADER).exists():
+            header = {"format": FORMAT, "schema_version": SCHEMA_VERSION, "configuration": self.configuration}
+            text = json.dumps(header, indent=1)
+            replace_file(self.folder / HEADER, lambda temporary: _write_text(temporary, text))
 
 
 def describe_run_state(folder: Path) -> dict[str, Any]:
@@ -131,13 +153,15 @@ def describe_run_state(folder: Path) -> dict[str, Any]:
     for _, attributes in RunState(folder, configuration).segments():
         number, last = number + 1, attributes
     facts = [path.stat() for path in [*_segment_paths(folder)[:number], folder / HEADER]]
+    parts = {part.name: describe_run_state(part) for part in _parts(folder)}
     return {
         "kind": "run_state",
         "configuration": configuration,
-        "segments": number,
+        "segments": number + sum(part["segments"] for part in parts.values()),
         "last": last,
-        "bytes": sum(fact.st_size for fact in facts),
-        "modified": max(fact.st_mtime for fact in facts),
+        "parts": parts,
+        "bytes": sum(fact.st_size for fact in facts) + sum(part["bytes"] for part in parts.values()),
+        "modified": max([fact.st_mtime for fact in facts] + [part["modified"] for part in parts.values()]),
     }
 
 
@@ -163,7 +187,9 @@ def read_configuration(folder: Path) -> dict[str, Any] | None:
         )
     if not path.exists():
         entries = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
-        strange = sorted(name for name in entries if not name.endswith(".part"))
+        strange = sorted(
+            name for name in entries if not name.endswith(".part") and not (folder / name / HEADER).exists()
+        )
         if strange:
             raise InputError(
                 f"the folder {folder} is no half-done run of landscape (it holds {strange[0]}); move it away"
@@ -177,6 +203,11 @@ def read_configuration(folder: Path) -> dict[str, Any] | None:
         return dict(header["configuration"])
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise InputError(f"{path} cannot be read ({error}); remove the folder {folder} to start again") from error
+
+
+def _parts(folder: Path) -> list[Path]:
+    """List the folders of the parts of a run."""
+    return sorted(header.parent for header in folder.glob(f"*/{HEADER}"))
 
 
 def _write_text(path: Path, text: str) -> None:

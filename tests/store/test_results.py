@@ -100,11 +100,15 @@ def test_same_record_gives_same_bytes(tmp_path):
 
 def test_attributes_for_other_programs(tmp_path):
     big = {"notes": "x" * 100_000}
-    path = store.save(density(provenance={"configuration": {"seed": 3}, "device": "cpu", **big}), tmp_path / "a.h5")
+    path = store.save(
+        density(provenance={"configuration": {"seed": 3}, "grid": {"threads": 2}, "device": "cpu", **big}),
+        tmp_path / "a.h5",
+    )
     with h5py.File(path) as file:
         assert file.attrs["kind"] == "spectral_density"
         assert file.attrs["schema_version"] == 1
         assert file.attrs["products"] == 90
+        assert (file.attrs["seed"], file.attrs["threads"], file.attrs["device"]) == (3, 2, "cpu")
         assert file.attrs["configuration_sha256"] == hashlib.sha256(b'{"seed": 3}').hexdigest()
         assert file["provenance"].attrs["configuration"] == '{"seed": 3}'
         assert file["provenance"].attrs["device"] == "cpu"

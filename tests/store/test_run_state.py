@@ -104,9 +104,28 @@ def test_clear_and_remove(tmp_path):
     assert not (tmp_path / "a.state").exists()
 
 
+def test_parts_have_their_own_segments(tmp_path):
+    state = RunState(tmp_path / "a.state", CONFIGURATION)
+    for name, number in (("probe-0", 2), ("probe-1", 1)):
+        part = state.child(name)
+        for index in range(number):
+            part.append({}, {"products": index + 1})
+    again = RunState(tmp_path / "a.state", CONFIGURATION)
+    assert [attributes["products"] for _, attributes in again.child("probe-0").segments()] == [1, 2]
+    assert len(again.child("probe-2")) == 0
+    described = store.describe(tmp_path / "a.state")
+    assert described["segments"] == 3
+    assert described["parts"]["probe-1"]["last"] == {"products": 1}
+    with pytest.raises(InputError, match="seed: 0 there, 1 now"):
+        RunState(tmp_path / "a.state", {**CONFIGURATION, "seed": 1})
+    again.clear()
+    assert not (tmp_path / "a.state").exists()
+
+
 def test_two_writers_are_noticed(tmp_path):
     first = filled(tmp_path, 1)
     second = RunState(tmp_path, CONFIGURATION)
+    assert len(second) == 1
     first.append({}, {"products": 1})
     with pytest.raises(ComputeError, match="another process writes"):
         second.append({}, {"products": 1})
