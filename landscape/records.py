@@ -198,14 +198,27 @@ class SpectralDensity:
         return low, high
 
     def mass_below(self, x: float) -> float:
-        """Fraction of eigenvalues below ``x``; ``mass_below(-density.noise_floor)`` is the honest negative mass."""
+        """Fraction of eigenvalues below ``x``.
+
+        Below zero much of it is rounding: never ask for less than ``mass_below(-density.noise_floor)``. Where one heavy
+        node stands for a peak at zero, even that may jump; :attr:`negative_mass` does not.
+        """
         return float(self.weights[self.nodes < x].sum())
 
     @property
+    def zero_threshold(self) -> float:
+        """What counts as zero: 1e-4 of the largest ``|λ|``, or the noise floor if that is larger."""
+        return max(self.noise_floor, NEAR_ZERO * self.magnitude)
+
+    @property
     def near_zero_mass(self) -> float:
-        """Fraction of eigenvalues with ``|λ|`` below 1e-4 of the largest (or below the noise floor)."""
-        threshold = max(self.noise_floor, NEAR_ZERO * self.magnitude)
-        return float(self.weights[np.abs(self.nodes) <= threshold].sum())
+        """Fraction of eigenvalues with ``|λ| <= zero_threshold``."""
+        return float(self.weights[np.abs(self.nodes) <= self.zero_threshold].sum())
+
+    @property
+    def negative_mass(self) -> float:
+        """Fraction of eigenvalues below ``-zero_threshold``."""
+        return self.mass_below(-self.zero_threshold)
 
     @property
     def spread(self) -> float:

@@ -66,13 +66,18 @@ class Lanczos:
         return float(np.max(np.abs(self.alpha) + np.abs(off[:-1]) + np.abs(off[1:])))
 
     @property
-    def rounding(self) -> float:
-        """Norm of the rounding error of one product: ``√n · eps · ‖T‖``, with eps measured but at least the dtype's.
+    def measured_rounding(self) -> float:
+        """Norm of the rounding error of one product as far as it was seen, at least that of storing a vector.
 
         The asymmetry seen by two unit vectors is about 1/√n of the norm of the error of a product.
         """
-        measured = sqrt(float(np.mean(np.square(self.asymmetry)))) if self.asymmetry else 0.0
-        return sqrt(self.rows.n) * max(torch.finfo(self.basis.dtype).eps * self.norm, measured)
+        seen = sqrt(self.rows.n * float(np.mean(np.square(self.asymmetry)))) if self.asymmetry else 0.0
+        return max(seen, torch.finfo(self.basis.dtype).eps * self.norm)
+
+    @property
+    def breakdown(self) -> float:
+        """A residual norm that is nothing but rounding: ``√n · eps · ‖T‖``, eps measured but at least the dtype's."""
+        return max(self.measured_rounding, sqrt(self.rows.n) * torch.finfo(self.basis.dtype).eps * self.norm)
 
     def step(self) -> None:
         """Apply the operator once and extend T (collective); does nothing once the run is exhausted."""
@@ -89,7 +94,7 @@ class Lanczos:
         residual = self.basis.project_out(image)
         norm = sqrt(self.rows.dot(residual, residual))
         self.beta.append(norm)
-        if self.steps == self.rows.n or norm <= self.rounding:
+        if self.steps == self.rows.n or norm <= self.breakdown:
             # Dividing by a norm that is rounding would continue with a random vector as if it were a Krylov vector.
             self.exhausted = True
             return
@@ -106,19 +111,19 @@ class Lanczos:
             "vectors": vectors,
         }
 
-    def restore(self, alpha: Array, beta: Array, asymmetry: Array, vectors: Array, exhausted: bool) -> None:
+    def restore(self, alpha: Array, beta: Array, asymmetry: Array, vectors: Tensor, exhausted: bool) -> None:
         """Continue from a checkpoint.
 
         Parameters
         ----------
         alpha, beta, asymmetry : arrays
             As written by :meth:`state`.
-        vectors : (rows, steps + 1) array
-            This rank's row shards of all basis vectors.
+        vectors : (rows, steps + 1) tensor
+            This rank's row shards of all basis vectors (one less if exhausted).
         exhausted : bool
         """
         self.alpha, self.beta, self.asymmetry = alpha.tolist(), beta.tolist(), asymmetry.tolist()
         self.exhausted = exhausted
         self.basis = Basis(self.rows, self.basis.dtype, self.basis.device)
-        for column in torch.from_numpy(vectors).to(self.basis.device).T:
+        for column in vectors.to(self.basis.device).T:
             self.basis.append(column)

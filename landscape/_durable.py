@@ -1,0 +1,134 @@
+"""A Lanczos run that survives a kill: what it has computed is on disk every few seconds."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from landscape.curvature import Operator
+from landscape.krylov import Lanczos, gaussian
+from landscape.parallel.rows import RowPartition
+from landscape.store import RunState
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Recurrence:
+    """What a finished or half-done run knows besides its basis.
+
+    Attributes
+    ----------
+    probe : int
+        Which start vector.
+    alpha, beta : (m,) float64
+    rounding : float
+        Norm of the rounding error of one product, in units of the eigenvalues.
+    exhausted : bool
+        An invariant subspace was found.
+    resumed : int
+        Steps that were read from disk.
+    """
+
+    probe: int
+    alpha: Array
+    beta: Array
+    rounding: float
+    exhausted: bool
+    resumed: int
+
+
+class DurableLanczos:
+    """Lanczos for one probe of an operator, checkpointed to a :class:`~landscape.store.RunState`.
+
+    Segments hold T so far and the basis vectors that are new since the last segment; the first rank of the group writes.
+    A resumed run continues with the same bits on any number of ranks.
+
+    Parameters
+    ----------
+    operator : Operator
+    seed, probe : int
+        Of the start vector.
+    state : RunState or None
+        None on all ranks of a group, or given on all.
+    every : float
+        Seconds between checkpoints.
+    """
+
+    def __init__(self, operator: Operator, seed: int, probe: int, state: RunState | None, every: float) -> None:
+        self.probe = probe
+        self.state = state
+        self.every = every
+        self.rows = RowPartition(operator.n, operator.grid.data)
+        start = gaussian(self.rows, seed, probe, operator.dtype, operator.device)
+        self.lanczos = Lanczos(lambda shard: operator.apply_rows(shard, self.rows), self.rows, start)
+        self.resumed = 0
+        self._saved_vectors = 0
+        self._last = time.monotonic()
+        if state is not None:
+            self._restore(state)
+
+    @property
+    def steps(self) -> int:
+        """Products of this run, including those before a restart."""
+        return self.lanczos.steps
+
+    def advance(self) -> None:
+        """One product, and a checkpoint if one is due (collective)."""
+        self.lanczos.step()
+        if self.state is None:
+            return
+        due = float(time.monotonic() - self._last >= self.every)
+        if self.rows.collectives.max(due):
+            self.save()
+
+    def save(self) -> None:
+        """Put everything new on disk (collective)."""
+        if self.state is None or self._saved_vectors == len(self.lanczos.basis) + int(self.lanczos.exhausted):
+            return
+        arrays = self.lanczos.state(self._saved_vectors)
+        if self.rows.collectives.rank == 0:
+            self.state.append(arrays, {"steps": self.steps, "exhausted": self.lanczos.exhausted})
+        self._saved_vectors = len(self.lanczos.basis) + int(self.lanczos.exhausted)
+        self._last = time.monotonic()
+
+    def result(self) -> Recurrence:
+        """T and what was measured on the way."""
+        lanczos = self.lanczos
+        return Recurrence(
+            self.probe,
+            np.array(lanczos.alpha),
+            np.array(lanczos.beta),
+            lanczos.measured_rounding,
+            lanczos.exhausted,
+            self.resumed,
+        )
+
+    def _restore(self, state: RunState) -> None:
+        ranks = self.rows.collectives
+        segments = list(state.segments()) if ranks.rank == 0 else []
+        facts = None
+        if segments:
+            arrays, attributes = segments[-1]
+            parts = [part["vectors"] for part, _ in segments]
+            facts = {name: arrays[name] for name in ("alpha", "beta", "asymmetry")}
+            facts |= {"exhausted": bool(attributes["exhausted"]), "vectors": sum(map(len, parts))}
+        facts = ranks.broadcast_object(facts)
+        if facts is None:
+            return
+        basis = self.lanczos.basis
+        full = np.concatenate(parts) if segments else None
+        shards = torch.empty(self.rows.rows, facts["vectors"], dtype=basis.dtype)
+        for index in range(facts["vectors"]):
+            vector = torch.empty(self.rows.n, dtype=basis.dtype)
+            if full is not None:
+                vector = torch.from_numpy(full[index].copy())
+            ranks.broadcast(vector)
+            shards[:, index] = self.rows.shard(vector)
+        self.lanczos.restore(facts["alpha"], facts["beta"], facts["asymmetry"], shards, facts["exhausted"])
+        self.resumed = self.steps
+        self._saved_vectors = len(self.lanczos.basis) + int(self.lanczos.exhausted)
