@@ -15,6 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from landscape.errors import InputError
+from landscape.render.formats import check_suffix
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,7 +29,6 @@ WARNING = "#B2182B"
 BODY, SMALL = 9.0, 7.0  # points, at the printed width
 WIDTH = 6.3  # inches: the text width of an A4 or letter page with one column
 DOTS_PER_INCH = 250
-SUFFIXES = (".png", ".svg", ".pdf")
 
 SETTINGS: Any = {
     "font.family": "DejaVu Sans",  # ships with matplotlib, so that a figure is the same everywhere
@@ -95,20 +95,6 @@ def new_figure(height: float, width: float = WIDTH) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(width, height), dpi=DOTS_PER_INCH / 2)
     FigureCanvasAgg(figure)
     return figure, figure.add_subplot()
-
-
-def check_suffix(path: str | os.PathLike[str]) -> str:
-    """Return the format that a file name asks for.
-
-    Raises
-    ------
-    InputError
-        It asks for none of ours.
-    """
-    suffix = Path(path).suffix.lower()
-    if suffix not in SUFFIXES:
-        raise InputError(f"cannot draw {path}: the name must end in one of {', '.join(SUFFIXES)}")
-    return suffix[1:]
 
 
 @themed

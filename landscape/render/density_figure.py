@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from math import isfinite, pi, sqrt
+from math import isfinite, log, pi, sqrt
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from landscape.errors import InputError
 from landscape.records import NEAR_ZERO
 from landscape.render import theme
+from landscape.render.formats import check_suffix
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 SCALES = ("linear", "symlog")
 FLOOR = 1 / 20  # of one eigenvalue's kernel height: what is lower stands for no eigenvalue at all
-MARGIN = 4.0  # kernel widths beyond the outermost node; there a Gaussian is at 1/3000 of its height
 POINTS = 1600  # of the curve: about one per printed dot
 CAPTION_STEP = 0.145  # inches between the lines below the axes
 OPERATORS = {"hessian": "Hessian", "gauss-newton": "Gauss-Newton", "fisher": "empirical Fisher"}
@@ -80,7 +80,7 @@ def density(
     records = list(record) if isinstance(record, Sequence) else [record]
     _check(records, sigma, level, scale, labels)
     if path is not None:
-        theme.check_suffix(path)
+        check_suffix(path)
     names = list(labels) if labels is not None else _default_labels(records)
     width = sigma or max(item.default_sigma for item in records)
     heights = [1 / (item.n * width * sqrt(2 * pi)) for item in records]
@@ -162,7 +162,8 @@ def _new_axes(caption_lines: int, title: str | None) -> tuple[Figure, Axes]:
 def _positions(records: list[SpectralDensity], sigma: float, scale: str) -> Array:
     """Where the curve is evaluated, (p,) ascending: dense everywhere, and around each node where sigma is narrow."""
     low, high = min(item.lambda_min for item in records), max(item.lambda_max for item in records)
-    margin = max(MARGIN * sigma, 0.02 * (high - low))
+    reach = sqrt(2 * log(max(item.n for item in records) / FLOOR))  # where even all n in one place end at the floor
+    margin = max((reach + 0.3) * sigma, 0.02 * (high - low))
     low, high = low - margin, high + margin
     if scale == "linear":
         x = np.linspace(low, high, POINTS)
@@ -170,7 +171,7 @@ def _positions(records: list[SpectralDensity], sigma: float, scale: str) -> Arra
         forward = np.arcsinh(np.array([low, high]) / sigma)
         x = np.sinh(np.linspace(forward[0], forward[1], POINTS)) * sigma
     if np.diff(x).max() > sigma / 6:
-        offsets = sigma * np.linspace(-MARGIN, MARGIN, 33)
+        offsets = sigma * np.linspace(-reach, reach, 49)
         around = [np.add.outer(item.nodes, offsets).ravel() for item in records]
         x = np.unique(np.concatenate([x, *around]))
         x = x[(x >= low) & (x <= high)]
@@ -193,8 +194,8 @@ def _draw_stems(axes: Axes, record: SpectralDensity, floor: float, height: float
     if len(values) == 0:
         return None
     stems = axes.stem(values, np.full(len(values), height), bottom=floor, basefmt=" ")
-    stems.stemlines.set(color=color, linewidth=0.8, zorder=4)
-    stems.markerline.set(color=color, markersize=3, markeredgewidth=0, zorder=5)
+    stems.stemlines.set(color=color, linewidth=0.6, zorder=4)
+    stems.markerline.set(color=color, markersize=2.5, markeredgewidth=0, zorder=5)
     return stems
 
 
@@ -235,7 +236,7 @@ def _dress_axes(axes: Axes, x: Array, sigma: float, scale: str) -> None:
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlim(x[0], x[-1])
     else:
-        axes.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 2.5, 5, 10]))
+        axes.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10]))
         formatter = ScalarFormatter(useMathText=True)
         formatter.set_powerlimits((-3, 4))
         axes.xaxis.set_major_formatter(formatter)
