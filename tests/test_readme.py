@@ -25,9 +25,9 @@ def test_what_is_linked_exists():
     assert [link for link in links if not (ROOT / link).exists()] == []
 
 
+@pytest.mark.slow
 @pytest.mark.mpi
 def test_blocks_run_in_order(tmp_path, monkeypatch):
-    pytest.importorskip("landscape.cli", exc_type=ModuleNotFoundError)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     namespace = {"__name__": "readme"}
