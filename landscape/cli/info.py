@@ -1,0 +1,97 @@
+"""`landscape info FILE`: what a file of landscape holds, in words and with units; needs neither torch nor MPI."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+KIND_NAMES = {"spectral_density": "eigenvalue density of a curvature operator"}
+
+
+def info(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A result (.h5), or the folder of a half-done run.")],
+) -> int:
+    """Explain a result file, or how far a half-done run is."""
+    from landscape.store import describe
+
+    described = describe(file)
+    lines = _half_done_run(file, described) if described["kind"] == "run_state" else _result(file, described)
+    print("\n".join(lines))
+    return 0
+
+
+def _result(path: Path, described: dict[str, Any]) -> list[str]:
+    from landscape.cli.summary import density_in_words
+    from landscape.store import load
+
+    kind = described["kind"]
+    name = KIND_NAMES.get(kind, kind)
+    lines = [f"{path}: {name} (kind {kind}, file schema {described['schema_version']}, {_size(described['bytes'])})"]
+    if kind == "spectral_density":
+        density = load(path)
+        lines += ["", f"Result: {density.operator}, {density.method} method", *density_in_words(density)]
+    else:
+        lines += ["", "Result", *_tree(described["values"])]
+    lines += ["", "Arrays"]
+    for array, facts in described["arrays"].items():
+        shape = "×".join(map(str, facts["shape"])) or "scalar"
+        unit = f" [{facts['unit']}]" if facts["unit"] not in ("", "1", "boolean", "index") else ""
+        lines.append(f"  {array:<20} {shape} {facts['dtype']}: {facts['description'] or 'no description'}{unit}")
+    for group, values in described["groups"].items():
+        lines += ["", group.capitalize(), *_tree(values)]
+    quoted = shlex.quote(str(path))
+    lines += ["", "In Python", f"  record = landscape.load({str(path)!r})"]
+    if kind == "spectral_density":
+        lines.append("  record.plot('figure.png'); record.pdf(x); record.cdf_band(x); record.eigenvalues")
+    lines.append(f"With any HDF5 tool: h5dump -A {quoted}")
+    return lines
+
+
+def _half_done_run(path: Path, described: dict[str, Any]) -> list[str]:
+    parts = described["parts"]
+    lasts = [described["last"], *(part["last"] for part in parts.values())]
+    steps = sum(int(last.get("steps", 0)) for last in lasts)
+    configuration = described["configuration"]
+    asked = {"classical": lambda: configuration.get("probes", 0) * configuration.get("steps", 0)}
+    total = asked.get(str(configuration.get("method")), lambda: configuration.get("max_products"))()
+    age = _age(time.time() - described["modified"])
+    lines = [
+        f"{path}: half-done run ({described['segments']} segments, {_size(described['bytes'])}, written {age} ago)",
+        f"  {steps} products done{f' of at most {total}' if total else ''}",
+        *(f"    {name}: {part['last'].get('steps', 0)} products" for name, part in parts.items()),
+        "  the command that began it finishes it",
+        "",
+        "Configuration",
+        *_tree(configuration),
+    ]
+    return lines
+
+
+def _tree(values: Mapping[str, Any], indent: str = "  ") -> list[str]:
+    lines = []
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            lines += [f"{indent}{key}", *_tree(value, indent + "  ")]
+        else:
+            shown = "none" if value is None or value == {} else value
+            lines.append(f"{indent}{key:<{max(22 - len(indent), 1)}} {shown}")
+    return lines
+
+
+def _size(number: float) -> str:
+    for unit in ("bytes", "kB", "MB"):
+        if number < 1000:
+            return f"{number:.3g} {unit}"
+        number /= 1000
+    return f"{number:.3g} GB"
+
+
+def _age(seconds: float) -> str:
+    if seconds < 120:
+        return f"{max(seconds, 0):.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"

@@ -1,0 +1,117 @@
+"""From `--objective` to an Objective: the zoo, a file of the user, or a module of theirs."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from landscape.errors import InputError
+
+if TYPE_CHECKING:
+    from landscape.objective import Objective
+
+
+def load_objective(source: str, arguments: Mapping[str, Any], trained: bool = True) -> Objective:
+    """Build the objective that a source names (collective).
+
+    Parameters
+    ----------
+    source : str
+        ``zoo:NAME``, ``FILE.py:function`` or ``module:function``; the working folder is importable.
+    arguments : dict
+        Keyword arguments of the function.
+    trained : bool
+        False if a checkpoint will replace the parameters: the zoo then skips training, unless ``epochs`` is given.
+
+    Returns
+    -------
+    Objective
+
+    Raises
+    ------
+    InputError
+        There is no such file, module or function, it takes other arguments, or returns something else.
+    """
+    place, colon, name = source.rpartition(":")
+    if not colon or not place or not name:
+        raise InputError(
+            f"--objective {source}: write zoo:NAME, FILE.py:function or module:function, for instance zoo:digits-cnn"
+        )
+    if place == "zoo":
+        from landscape import zoo
+
+        return zoo.build(name, **{**({} if trained else {"epochs": 0}), **arguments})
+    _make_importable(Path.cwd())
+    module = _load_file(Path(place)) if place.endswith(".py") else _import_module(place)
+    function = _find_function(module, place, name)
+    _check_arguments(function, source, arguments)
+    objective = function(**arguments)
+    from landscape.objective import Objective
+
+    if not isinstance(objective, Objective):
+        raise InputError(f"{source} returned a {type(objective).__name__}; it must return a landscape.Objective")
+    return objective
+
+
+def _make_importable(folder: Path) -> None:
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+
+
+def _load_file(path: Path) -> ModuleType:
+    """Run a Python file as a module of its own name, unless another module has this name."""
+    path = path.absolute()
+    if not path.is_file():
+        raise InputError(f"--objective: there is no file {path}")
+    _make_importable(path.parent)
+    name = path.stem
+    if not name.isidentifier() or name in sys.modules or name in sys.stdlib_module_names:
+        name = f"objective_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    specification = importlib.util.spec_from_file_location(name, path)
+    if specification is None or specification.loader is None:
+        raise InputError(f"--objective: {path} cannot be read as a Python file")
+    module = importlib.util.module_from_spec(specification)
+    sys.modules[name] = module  # before running it: dataclasses look their module up
+    specification.loader.exec_module(module)
+    return module
+
+
+def _import_module(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
+            raise InputError(
+                f"--objective: there is no module {error.name} (looked in {Path.cwd()} and the installed packages); "
+                "for a file write FILE.py:function"
+            ) from error
+        raise  # the user's module imports something that is missing: the traceback says where
+
+
+def _find_function(module: ModuleType, place: str, name: str) -> Callable[..., Any]:
+    function = getattr(module, name, None)
+    if callable(function):
+        return function
+    own = [key for key, value in vars(module).items() if inspect.isfunction(value) and not key.startswith("_")]
+    near = difflib.get_close_matches(name, own, 1)
+    hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(own) or 'no functions'}"
+    raise InputError(f"--objective: {place} has no function {name}; {hint}")
+
+
+def _check_arguments(function: Callable[..., Any], source: str, arguments: Mapping[str, Any]) -> None:
+    signature = inspect.signature(function)
+    try:
+        signature.bind(**arguments)
+    except TypeError as error:
+        flags = {"samples": "--samples", "micro_batch": "--micro-batch", "device": "--device"}
+        used = [flags[name] for name in flags if name in arguments and name not in signature.parameters]
+        advice = f"; to use {', '.join(used)}, let it take that argument and pass it to Objective" if used else ""
+        raise InputError(f"{source} takes {signature}, but with --set: {error}{advice}") from error
