@@ -14,10 +14,10 @@ from torch.utils._pytree import tree_flatten, tree_map
 
 from landscape.errors import InputError
 
-# Tensors and datasets are cut into at least this many micro-batches, so that up to 16 ranks can share the data of a
-# small problem; never more samples than LARGEST in one.
+# Tensors and datasets are cut into at least 16 micro-batches, so that many ranks can share the data of a small problem,
+# but with at least 32 samples in each (less does not pay) and at most 512.
 SHARES = 16
-LARGEST = 512
+LEAST, LARGEST = 32, 512
 # Items of a dataset, or batches of a loader, that are read twice to see whether they are the same.
 CHECKED_ITEMS = 32
 CHECKED_BATCHES = 2
@@ -52,7 +52,7 @@ def freeze(data: Any, micro_batch: int | None = None, samples: int | None = None
     data : list of batches | DataLoader | Dataset | (X, y) tensors
     micro_batch : int, optional
         Most samples per micro-batch. Default: batches stay as they are given; tensors and datasets are cut into
-        balanced micro-batches of at most 512, at least 16 of them.
+        balanced micro-batches: at least 16 of them, unless that leaves less than 32 samples in one, and at most 512 samples.
     samples : int, optional
         Keep a random subset of this many samples.
     seed : int
@@ -72,7 +72,7 @@ def freeze(data: Any, micro_batch: int | None = None, samples: int | None = None
     if micro_batch is not None and micro_batch < 1:
         raise InputError(f"micro_batch must be at least 1, not {micro_batch}")
     if micro_batch is None and whole:
-        micro_batch = max(1, min(LARGEST, -(-sum(map(batch_size, batches)) // SHARES)))
+        micro_batch = max(LEAST, min(LARGEST, -(-sum(map(batch_size, batches)) // SHARES)))
     if micro_batch is not None:
         batches = [part for batch in batches for part in split(batch, micro_batch)]
     return FixedData(batches, [batch_size(batch) for batch in batches], digest(batches))

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from landscape._data import Batch
+from landscape.errors import InputError
 from landscape.objective import Objective
 
 
@@ -22,10 +23,23 @@ def forward_over_reverse(objective: Objective, batch: Batch, denominator: float,
     Returns
     -------
     (n,) tensor
+
+    Raises
+    ------
+    InputError
+        If a layer or the loss has no forward derivative (torch's mean squared error had none when this was written).
     """
 
-    def numerator(theta: Tensor) -> Tensor:
-        return objective.numerator(objective.variables(theta), batch, denominator)
+    # By parameter and not by theta as a whole: torch cannot accumulate the symbolic zeros of forward mode into a split.
+    def numerator(variables: dict[str, Tensor]) -> Tensor:
+        return objective.numerator(variables, batch, denominator)
 
-    _, product = torch.func.jvp(torch.func.grad(numerator), (objective.theta.detach(),), (vector,))
-    return product
+    at, along = objective.variables(objective.theta.detach()), objective.variables(vector)
+    try:
+        _, products = torch.func.jvp(torch.func.grad(numerator), (at,), (along,))
+    except (NotImplementedError, RuntimeError) as error:
+        raise InputError(
+            "the gradient of this model and loss has no forward derivative in this version of torch; use "
+            f'product="double_backward" ({str(error).splitlines()[0]})'
+        ) from error
+    return torch.cat([products[name].reshape(-1) for name in objective.names])

@@ -140,7 +140,7 @@ class Operator(ABC):
 
     def _timed(self, vector: Tensor, rows: RowPartition | None, shift: Tensor) -> Tensor:
         started = time.perf_counter()
-        vector = vector.detach()
+        vector = vector.detach().contiguous()
         result = self.objective.mean_of(lambda batch, share: self.batch_product(batch, share, vector), rows)
         result = result.to(self.dtype)
         if self.objective.weight_decay:

@@ -2,8 +2,8 @@
 
 Every value is rounded once, to a multiple of 2**exponent, and kept as a 64-bit integer; integers add associatively, so
 any order and any distribution over ranks gives the same bits. The exponent follows from the first term's largest value
-with `SLACK_BITS` of head room; in the rare case that a later term is larger still, the whole pass is done again with the
-exponent that fits. These decisions depend on maxima over all ranks only. Related: Demmel and Nguyen, Parallel
+with `SLACK_BITS` of head room; in the rare case that a later term is larger still, the whole pass is done again with
+the exponent that fits. These decisions depend on maxima over all ranks only. Related: Demmel and Nguyen, Parallel
 reproducible summation, IEEE Transactions on Computers 64 (2015), who keep several such accumulators where we repeat.
 """
 
@@ -70,6 +70,8 @@ class FixedPointSum:
 
     def fits(self, peak: float) -> bool:
         """Whether `terms` values of magnitude up to `peak` cannot overflow the accumulator."""
+        if peak == 0:
+            return True
         if not math.isfinite(peak):
             return False
         fraction, bits = math.frexp(peak)
@@ -94,7 +96,8 @@ class FixedPointSum:
         # In slices, so that the float64 copies stay in the cache. Scaling by a power of two and rounding what is below
         # 2**62 are exact but for the one rounding to the unit.
         step = _SLICE if self.accumulator.device.type == "cpu" else self.accumulator.numel() or 1
-        for part, target in zip(values.split(step), self.accumulator.split(step), strict=True):
+        for start in range(0, self.accumulator.numel(), step):
+            part, target = values[start : start + step], self.accumulator[start : start + step]
             target.add_(part.to(torch.float64).mul_(scale).round_().to(torch.int64))
 
     def total(self) -> Tensor:

@@ -1,0 +1,124 @@
+"""Hessian, Gauss-Newton and Fisher against dense matrices that were written down independently."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import landscape as ls
+from tests.cases import Case, caller, cases, cut, mlp, points
+
+CASES = cases()
+WITH_OUTPUTS = [name for name, case in CASES.items() if case.output is not None]
+
+
+def close(product: torch.Tensor, reference: torch.Tensor) -> None:
+    assert (product - reference).abs().max() <= 1e-9 * reference.abs().max()
+
+
+@pytest.mark.parametrize("product", ["double_backward", "forward_over_reverse"])
+@pytest.mark.parametrize("name", CASES)
+def test_hessian_is_the_dense_one(name: str, product: str) -> None:
+    objective = CASES[name].objective()
+    if (name, product) == ("mean squares", "forward_over_reverse"):
+        # torch cannot differentiate its own mean squared error this way (pytorch#123996): that must be said clearly.
+        try:
+            ls.Hessian(objective, product) @ torch.ones(objective.n, dtype=torch.float64)
+        except ls.InputError as error:
+            assert "double_backward" in str(error)
+            return
+    close(ls.Hessian(objective, product) @ torch.eye(objective.n, dtype=torch.float64), CASES[name].hessian())
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_loss_and_gradient_are_the_full_ones(name: str) -> None:
+    case, objective = CASES[name], CASES[name].objective()
+    theta = case.theta.requires_grad_(True)
+    value = case.full(theta)
+    assert objective.loss() == pytest.approx(value.item(), rel=1e-12)
+    close(objective.gradient(), torch.autograd.grad(value, theta)[0])
+
+
+@pytest.mark.parametrize("name", WITH_OUTPUTS)
+def test_gauss_newton_and_fisher_are_the_dense_ones(name: str) -> None:
+    objective = CASES[name].objective()
+    identity = torch.eye(objective.n, dtype=torch.float64)
+    close(ls.GaussNewton(objective) @ identity, CASES[name].gauss_newton())
+    close(ls.EmpiricalFisher(objective) @ identity, CASES[name].fisher())
+
+
+@pytest.mark.parametrize("name", ["mlp", "class weights and ignore_index", "convolution and batch norm", "mean squares"])
+@pytest.mark.parametrize("micro_batch", [1, 4, 1000])
+def test_results_do_not_depend_on_micro_batching(name: str, micro_batch: int) -> None:
+    case = CASES[name]
+    vector = torch.randn(case.objective().n, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    for operator in (ls.Hessian, ls.GaussNewton, ls.EmpiricalFisher):
+        close(operator(case.objective(micro_batch=micro_batch)) @ vector, operator(case.objective()) @ vector)
+
+
+def test_float32_products_agree_with_float64() -> None:
+    model, data = mlp(), points()
+    vector = torch.randn(43, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    exact = ls.Hessian(ls.Objective(model, torch.nn.CrossEntropyLoss(), data)) @ vector
+    single = ls.Objective(mlp().float(), torch.nn.CrossEntropyLoss(), (data[0].float(), data[1]))
+    rounded = ls.Hessian(single) @ vector.float()
+    assert rounded.dtype == torch.float32
+    assert (rounded - exact).norm() <= 1e-5 * exact.norm()
+
+
+def test_vectors_blocks_arrays_and_scipy_agree_and_are_counted() -> None:
+    hessian = ls.Hessian(CASES["mlp"].objective())
+    block = torch.randn(hessian.n, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    result = hessian @ block
+    assert hessian.products == 3
+    assert torch.equal(result[:, 1], hessian @ block[:, 1])
+    assert np.array_equal(hessian @ block.numpy(), result.numpy())
+    assert np.array_equal(hessian.to_scipy() @ block[:, 2].numpy(), result[:, 2].numpy())
+
+
+@pytest.mark.parametrize("vector", [torch.ones(5), torch.ones(38, 1, 1), torch.full((38,), float("nan"))])
+def test_a_vector_that_does_not_fit_is_refused(vector: torch.Tensor) -> None:
+    with pytest.raises(ls.InputError, match="shape|NaN"):
+        ls.Hessian(CASES["mlp"].objective()) @ vector
+
+
+@pytest.mark.parametrize("operator", [ls.GaussNewton, ls.EmpiricalFisher])
+def test_an_opaque_loss_is_refused_where_outputs_are_needed(operator: type) -> None:
+    with pytest.raises(ls.InputError, match=r"needs the network's output.*loss\(output, target\)"):
+        operator(CASES["dict batches"].objective())
+
+
+def test_an_unknown_product_is_refused() -> None:
+    with pytest.raises(ls.InputError, match="double_backward"):
+        ls.Hessian(CASES["mlp"].objective(), "magic")
+
+
+def test_attention_and_recurrence_have_second_derivatives() -> None:
+    torch.manual_seed(0)
+
+    class Sequence(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.memory = torch.nn.GRU(4, 4, batch_first=True)
+            self.attention = torch.nn.MultiheadAttention(4, 2, batch_first=True)
+            self.head = torch.nn.Linear(4, 3)
+
+        def forward(self, data: torch.Tensor) -> torch.Tensor:
+            states = self.memory(data)[0]
+            return self.head(self.attention(states, states, states, need_weights=False)[0].mean(1))
+
+    model = Sequence().double().eval()
+    inputs, targets = torch.randn(6, 5, 4, dtype=torch.float64), torch.randint(0, 3, (6,))
+    call, loss = caller(model), torch.nn.CrossEntropyLoss()
+    case = Case(model, loss, cut((inputs, targets), 4), full=lambda theta: loss(call(theta, inputs), targets))
+    objective = case.objective()
+    vector = torch.randn(objective.n, dtype=torch.float64)
+    # Central differences of the full gradient: independent of every second-derivative rule.
+    step = 1e-5
+    slopes = []
+    for sign in (1, -1):
+        theta = (case.theta + sign * step * vector).requires_grad_(True)
+        slopes.append(torch.autograd.grad(case.full(theta), theta)[0])
+    reference = (slopes[0] - slopes[1]) / (2 * step)
+    assert (ls.Hessian(objective) @ vector - reference).norm() <= 1e-6 * reference.norm()
