@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
+import atexit
+import sys
 import threading
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, overload
 
 from landscape.errors import InputError
+from landscape.parallel import failure
 from landscape.parallel import launcher as launching
 from landscape.parallel import threads as threading_model
 from landscape.parallel.collectives import Collectives, Serial
 
+if TYPE_CHECKING:
+    from landscape.parallel.mpi import Meetings
+
 _lock = threading.Lock()
 _world: ProcessGrid | None = None
+
+
+class _World:
+    """On the class, the function that makes the grid of all ranks; on a grid, the collectives of all its ranks."""
+
+    @overload
+    def __get__(self, grid: None, owner: type[ProcessGrid]) -> Callable[[], ProcessGrid]: ...
+    @overload
+    def __get__(self, grid: ProcessGrid, owner: type[ProcessGrid]) -> Collectives: ...
+
+    def __get__(self, grid: ProcessGrid | None, owner: type[ProcessGrid]) -> Callable[[], ProcessGrid] | Collectives:
+        return grid_of_all_ranks if grid is None else grid._all
 
 
 class ProcessGrid:
@@ -41,6 +60,8 @@ class ProcessGrid:
     (0, 1)
     """
 
+    world = _World()
+
     def __init__(
         self,
         world: Collectives,
@@ -48,9 +69,10 @@ class ProcessGrid:
         *,
         probe_groups: int = 1,
         communicator: Any = None,
+        meetings: Meetings | None = None,
         facts: dict[str, Any] | None = None,
     ) -> None:
-        self.world = world
+        self._all = world
         self.data = data
         self.rank = world.rank
         self.size = world.size
@@ -59,26 +81,9 @@ class ProcessGrid:
         self.data_shards = world.size // probe_groups
         self.probe_group = world.rank // self.data_shards
         self._communicator = communicator
+        self._meetings = meetings
         self._facts = facts or {}
         self.ranks_on_host = int(self._facts.get("ranks_on_host", 1))
-
-    @classmethod
-    def world(cls) -> ProcessGrid:
-        """Return the grid of all ranks of this job, one probe group; the same object at every call (collective).
-
-        Without an MPI launcher, or if it started one process, that is `serial()`. Otherwise the first call starts MPI,
-        compares its size with the launcher's, sets the number of threads, and makes a failure of one rank end all.
-
-        Raises
-        ------
-        InputError
-            If there is no MPI, or one that does not belong to the launcher.
-        """
-        global _world
-        with _lock:
-            if _world is None:
-                _world = _start() if launching.under_launcher() else cls.serial()
-            return _world
 
     @classmethod
     def serial(cls) -> ProcessGrid:
@@ -115,7 +120,12 @@ class ProcessGrid:
         else:
             data = self._split_communicator(self.rank // (self.size // probe_groups))
         return ProcessGrid(
-            self.world, data, probe_groups=probe_groups, communicator=self._communicator, facts=self._facts
+            self.world,
+            data,
+            probe_groups=probe_groups,
+            communicator=self._communicator,
+            meetings=self._meetings,
+            facts=self._facts,
         )
 
     def alone(self) -> ProcessGrid:
@@ -123,7 +133,15 @@ class ProcessGrid:
         return ProcessGrid(Serial(), Serial(), facts=self._facts)
 
     def meet(self, name: str) -> None:
-        """Meet the other ranks at the public collective call `name` (collective)."""
+        """Meet the other ranks at the beginning of the public collective call `name` (collective).
+
+        Raises
+        ------
+        ComputeError
+            On every rank, if they are not all at this call: one has skipped a call or made an additional one.
+        """
+        if self._meetings is not None:
+            self._meetings.meet(name)
 
     def describe(self) -> dict[str, Any]:
         """Return what a result should say about how it was computed: ranks, groups, threads, libraries."""
@@ -140,14 +158,40 @@ class ProcessGrid:
     def _split_communicator(self, color: int) -> Collectives:
         from landscape.parallel.mpi import Mpi
 
-        assert isinstance(self.world, Mpi)
+        if not isinstance(self.world, Mpi):
+            raise InputError("only a grid of several ranks can be split")
         return Mpi(self._communicator.Split(color, self.rank), self.world.watch)
+
+
+def grid_of_all_ranks() -> ProcessGrid:
+    """Return the grid of all ranks of this job, one probe group; the same object at every call (collective).
+
+    Known as `ProcessGrid.world`. Without an MPI launcher, or if it started one process, that is `serial()`. Otherwise
+    the first call starts MPI, compares its size with the launcher's, sets the number of threads, and makes a failure of
+    one rank end all.
+
+    Raises
+    ------
+    InputError
+        If there is no MPI, or one that does not belong to the launcher.
+    """
+    global _world
+    with _lock:
+        if _world is None:
+            _world = _start() if launching.under_launcher() else ProcessGrid.serial()
+        return _world
 
 
 def _start() -> ProcessGrid:
     """Start MPI and return the grid of all ranks."""
     found = launching.find_launcher()
+    ours = "mpi4py.MPI" not in sys.modules
     try:
+        import mpi4py
+
+        if ours:
+            # The end of this process is ours to arrange: see failure.py.
+            mpi4py.rc.finalize = False
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:
         started = found.name if found is not None else "a launcher"
@@ -155,16 +199,20 @@ def _start() -> ProcessGrid:
             f"{started} started several processes, but MPI cannot be loaded here ({error}); install an MPI library, "
             "for instance with: pip install 'landscape-spectra[mpich]', or start a single process"
         ) from error
-    from landscape.parallel.mpi import Mpi
+    from landscape.parallel.mpi import Meetings, Mpi
     from landscape.parallel.watch import Watch
 
     library = MPI.Get_library_version()
-    launching.check_size(found, MPI.COMM_WORLD.Get_size(), library)
-    watch = Watch()
+    size = MPI.COMM_WORLD.Get_size()
+    if found is not None and found.size is not None and found.size != size and ours:
+        atexit.register(MPI.Finalize)
+    launching.check_size(found, size, library)
+    host = MPI.COMM_WORLD.Split_type(MPI.COMM_TYPE_SHARED)
+    masks = host.allgather(threading_model.my_cores())
+    watch = Watch(MPI.COMM_WORLD.Dup(), crowded=len(masks) > len(frozenset().union(*masks)))
+    failure.install(watch, finalize=ours)
     communicator = MPI.COMM_WORLD.Dup()
     world = Mpi(communicator, watch)
-    host = communicator.Split_type(MPI.COMM_TYPE_SHARED)
-    masks = host.allgather(threading_model.my_cores())
     threads = -int(world.max(-threading_model.fair_share(host.Get_rank(), masks)))
     hosts = len(set(world.all_gather_object(MPI.Get_processor_name())))
     threading_model.use_threads(threads)
@@ -176,4 +224,5 @@ def _start() -> ProcessGrid:
         "launcher": found.name if found is not None else "none",
     }
     host.Free()
-    return ProcessGrid(world, world, communicator=communicator, facts=facts)
+    meetings = Meetings(Mpi(communicator.Dup(), watch))
+    return ProcessGrid(world, world, communicator=communicator, meetings=meetings, facts=facts)

@@ -86,8 +86,8 @@ def check_size(launcher: Launcher | None, size: int, library: str) -> None:
         return
     used = first_line(library)
     raise InputError(
-        f"{launcher.name} started {launcher.size} processes ({launcher.variable}={launcher.size}), but the MPI library in use, "
-        f"{used}, sees {size}: the two belong to different MPI installations, so each process would work alone. "
+        f"{launcher.name} started {launcher.size} processes ({launcher.variable}={launcher.size}), but the MPI library "
+        f"in use, {used}, sees {size}: the two belong to different MPI installations, so each process would work alone. "
         f"{_remedy(launcher, used)}"
     )
 
@@ -133,6 +133,7 @@ def _remedy(launcher: Launcher, used: str) -> str:
 
 
 def first_line(text: str) -> str:
+    """Return the first line of what an MPI library says of itself, without padding."""
     return " ".join(text.strip("\0 \n").splitlines()[0].split()).rstrip(",") if text.strip("\0 \n") else "unknown"
 
 

@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
-import pickle
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from landscape.errors import InputError
+from landscape.errors import ComputeError, InputError
 from landscape.parallel.collectives import (
     Collectives,
-    check_counts,
     check_full,
     check_operation,
     check_root,
     check_rows,
 )
+from landscape.parallel.watch import Watch, name_ranks
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from landscape.parallel.watch import Watch
-
-SMALL_BYTES = 1 << 14
+SMALL_BYTES = 1 << 16
 """Up to here the message itself is polled for; above, all ranks meet first and then call the blocking version."""
 
 CHUNK_ELEMENTS = 1 << 27
-"""Longer messages are cut: MPI libraries before version 4 count elements in 32 bits, and MPI's own buffers stay small."""
+"""Longer messages are cut: MPI libraries before version 4 count elements in 32 bits; this also bounds their buffers."""
 
 _DTYPES = ("torch.int64", "torch.float64", "torch.float32")
 
@@ -53,6 +51,7 @@ class Mpi(Collectives):
         self.watch = watch
         self.rank = int(communicator.Get_rank())
         self.size = int(communicator.Get_size())
+        self._pickle = MPI.pickle
         self._operations = {"sum": MPI.SUM, "max": MPI.MAX, "min": MPI.MIN}
         world = MPI.COMM_WORLD
         mine, all_of_them = communicator.Get_group(), world.Get_group()
@@ -64,7 +63,7 @@ class Mpi(Collectives):
         how = self._operations[operation]
         for values in _pieces(tensor):
             if values.nbytes <= SMALL_BYTES:
-                self._poll(self._communicator.Iallreduce(self._in_place(), values, op=how), f"all_reduce({operation})")
+                self.reduce_small(values, operation, f"all_reduce({operation})")
             else:
                 self._meet(f"all_reduce({operation})")
                 self._communicator.Allreduce(self._in_place(), values, op=how)
@@ -134,38 +133,42 @@ class Mpi(Collectives):
 
     def all_gather_object(self, value: Any) -> list[Any]:
         """Collect one small picklable value of every rank, in rank order."""
-        mine = np.frombuffer(pickle.dumps(value), dtype=np.uint8)
+        mine = np.frombuffer(self._pickle.dumps(value), dtype=np.uint8)
         lengths = np.empty(self.size, dtype=np.int64)
         length = np.array([len(mine)], dtype=np.int64)
         self._poll(self._communicator.Iallgather(length, lengths), "all_gather_object")
         whole = np.empty(int(lengths.sum()), dtype=np.uint8)
         self._communicator.Allgatherv(mine, [whole, lengths.tolist()])
         intervals = _intervals(lengths.tolist())
-        return [pickle.loads(whole[start : start + size].tobytes()) for start, size in intervals]
+        return [self._pickle.loads(whole[start : start + size].tobytes()) for start, size in intervals]
 
     def broadcast_object(self, value: Any, root: int = 0) -> Any:
         """Return the small picklable value of rank `root`."""
         check_root(root, self.size)
-        content = pickle.dumps(value) if self.rank == root else b""
+        content = self._pickle.dumps(value) if self.rank == root else b""
         length = np.array([len(content)], dtype=np.int64)
-        self._poll(self._communicator.Iallreduce(self._in_place(), length), "broadcast_object")
+        self.reduce_small(length, "sum", "broadcast_object")
         buffer = np.empty(int(length[0]), dtype=np.uint8)
         if self.rank == root:
             buffer[:] = np.frombuffer(content, dtype=np.uint8)
         self._communicator.Bcast(buffer, root=root)
-        return value if self.rank == root else pickle.loads(buffer.tobytes())
+        return value if self.rank == root else self._pickle.loads(buffer.tobytes())
 
     def max(self, value: float) -> float:
         """Return the largest `value` of all ranks; NaN if one of them is NaN."""
         undefined = math.isnan(value)
         # MPI leaves the maximum of NaN open, hence the flag.
         pair = np.array([float(undefined), -math.inf if undefined else float(value)])
-        self._poll(self._communicator.Iallreduce(self._in_place(), pair, op=self._operations["max"]), "max")
+        self.reduce_small(pair, "max", "max")
         return math.nan if pair[0] else float(pair[1])
 
     def barrier(self) -> None:
         """Wait until every rank is here."""
         self._meet("barrier")
+
+    def reduce_small(self, values: np.ndarray[Any, Any], operation: str, what: str) -> None:
+        """Replace a short host array by its reduction over the ranks; `what` names the call to those who watch."""
+        self._poll(self._communicator.Iallreduce(self._in_place(), values, op=self._operations[operation]), what)
 
     def _meet(self, what: str) -> None:
         """Return when every rank has come, so that a blocking call after it cannot hang for lack of a rank."""
@@ -181,12 +184,51 @@ class Mpi(Collectives):
         return MPI.IN_PLACE
 
 
+class Meetings:
+    """Checks at the beginning of every public collective call that all ranks are at the same one.
+
+    Parameters
+    ----------
+    collectives : Mpi
+        All ranks; used by nothing else, so that a rank in another collective cannot be mistaken for one at a meeting.
+    """
+
+    def __init__(self, collectives: Mpi) -> None:
+        self._collectives = collectives
+        self._count = 0
+
+    def meet(self, name: str) -> None:
+        """Return when all ranks are at the call `name`.
+
+        Raises
+        ------
+        ComputeError
+            On every rank, naming all calls, if they differ.
+        """
+        watch = self._collectives.watch
+        watch.call = ""
+        self._count += 1
+        text = f"{name} (collective call {self._count})"
+        # The extremes of a digest are equal exactly if the digests are.
+        digest = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=7).digest(), "big")
+        extremes = np.array([digest, -digest])
+        self._collectives.reduce_small(extremes, "max", name)
+        if extremes[0] != -extremes[1]:
+            ranks_of: dict[str, list[int]] = {}
+            for rank, call in enumerate(self._collectives.all_gather_object(text)):
+                ranks_of.setdefault(call, []).append(rank)
+            calls = "; ".join(f"{name_ranks(ranks)} came to {call}" for call, ranks in ranks_of.items())
+            raise ComputeError(f"the ranks are at different calls: {calls}. Every rank must make the same ones")
+        watch.call = name
+
+
 def _pieces(tensor: Tensor) -> Iterator[np.ndarray[Any, Any]]:
     """Yield flat host views of a tensor of any device, at most CHUNK_ELEMENTS each; what is written there goes back."""
     _check_dtype(tensor)
     values = tensor.detach()
     flat = values.view(-1) if values.is_contiguous() else values.contiguous().view(-1)
-    for piece in flat.split(CHUNK_ELEMENTS) if flat.numel() else (flat,):
+    for start in range(0, max(flat.numel(), 1), CHUNK_ELEMENTS):
+        piece = flat[start : start + CHUNK_ELEMENTS]
         host = piece.cpu()
         yield host.numpy()
         if host.data_ptr() != piece.data_ptr():

@@ -17,8 +17,8 @@ def my_cores() -> frozenset[int]:
 def fair_share(rank: int, cores_of_ranks: Sequence[frozenset[int]], environment: Mapping[str, str] = os.environ) -> int:
     """Return how many threads rank `rank` of a host should use, at least 1.
 
-    Each core counts 1 ÷ (ranks that may run on it): with equal affinity masks that is cores ÷ ranks; with ranks bound to
-    cores of their own, it is the number of these. OMP_NUM_THREADS wins.
+    Each core counts 1 ÷ (ranks that may run on it): with equal affinity masks that is cores ÷ ranks; with ranks bound
+    to cores of their own, it is the number of these. OMP_NUM_THREADS wins.
 
     Parameters
     ----------
