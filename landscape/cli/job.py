@@ -116,6 +116,8 @@ def read_job(path: Path | None, flags: Mapping[str, Any]) -> SpectrumJob:
     except ValidationError as error:
         parts = [_explain(problem, None if path is None else set(filed) - set(given)) for problem in error.errors()]
         raise InputError("; ".join(f"{path}: {text}" if in_file else text for in_file, text in parts)) from error
+    if not job.output.name or job.output.is_dir():
+        raise InputError(f"cannot write {job.output}: it is a folder; give the name of a file in it")
     if job.figure_path == job.output:
         raise InputError(f"--output and --figure are the same file, {job.output}; call the result something.h5")
     return job

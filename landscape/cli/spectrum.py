@@ -107,11 +107,13 @@ def run(job: SpectrumJob) -> int:
 
     grid = grid or ProcessGrid.world()
     from landscape.cli.progress import Progress
-    from landscape.spectrum import spectral_density
+    from landscape.spectrum import DEFAULT_PRODUCTS, spectral_density
 
     with Progress("spectrum", grid.size, enabled=grid.rank == 0) as progress:
         operator = _build_operator(job, grid)
         identity = {**operator.describe(), **job.configuration()}
+        if job.method == "deflated":
+            identity["max_products"] = min(job.max_products or DEFAULT_PRODUCTS, operator.n)
         agree(grid, lambda: _drop_another_state(job, identity))
         from landscape.store import RunState
 

@@ -146,7 +146,7 @@ class RunState:
 
 def describe_run_state(folder: Path) -> dict[str, Any]:
     """Return what `landscape.store.describe` does for a folder."""
-    configuration = read_configuration(folder)
+    configuration = read_configuration(folder) if (folder / HEADER).exists() else None
     if configuration is None:
         raise InputError(f"the folder {folder} holds no half-done run of landscape; give a result file")
     number, last = 0, {}
