@@ -25,6 +25,7 @@ class Job:
     stdout: str
     stderr: str
     seconds: float
+    ended: float  # as time.time()
 
     def check(self) -> Job:
         """Return the job itself if it ended with 0; otherwise fail with everything that it printed."""
@@ -82,4 +83,4 @@ def run_ranks(
             stdout, stderr = process.communicate()
         message = f"{command} did not end within {timeout} s\n{stdout}\n{stderr}"
         raise AssertionError(message) from None
-    return Job(command, process.returncode, stdout, stderr, time.monotonic() - start)
+    return Job(command, process.returncode, stdout, stderr, time.monotonic() - start, time.time())

@@ -77,6 +77,7 @@ class Serial(Collectives):
 
     Examples
     --------
+    >>> from landscape.parallel import Serial
     >>> Serial().max(2.0)
     2.0
     """

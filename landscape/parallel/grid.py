@@ -6,6 +6,7 @@ import atexit
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, overload
 
 from landscape.errors import InputError
@@ -13,6 +14,7 @@ from landscape.parallel import failure
 from landscape.parallel import launcher as launching
 from landscape.parallel import threads as threading_model
 from landscape.parallel.collectives import Collectives, Serial
+from landscape.parallel.starting import siblings_watched
 
 if TYPE_CHECKING:
     from landscape.parallel.mpi import Meetings
@@ -55,6 +57,7 @@ class ProcessGrid:
 
     Examples
     --------
+    >>> from landscape.parallel import ProcessGrid
     >>> grid = ProcessGrid.serial()
     >>> grid.rank, grid.size
     (0, 1)
@@ -192,7 +195,8 @@ def _start() -> ProcessGrid:
         if ours:
             # The end of this process is ours to arrange: see failure.py.
             mpi4py.rc.finalize = False
-        from mpi4py import MPI
+        with siblings_watched() if ours else nullcontext():
+            from mpi4py import MPI
     except (ImportError, RuntimeError) as error:
         started = found.name if found is not None else "a launcher"
         raise InputError(

@@ -87,8 +87,8 @@ def check_size(launcher: Launcher | None, size: int, library: str) -> None:
     used = first_line(library)
     raise InputError(
         f"{launcher.name} started {launcher.size} processes ({launcher.variable}={launcher.size}), but the MPI library "
-        f"in use, {used}, sees {size}: the two belong to different MPI installations, so each process would work alone. "
-        f"{_remedy(launcher, used)}"
+        f"in use, {used}, sees {size}: the two belong to different MPI installations, so that each process would work "
+        f"alone. {_remedy(launcher, used)}"
     )
 
 
@@ -105,7 +105,9 @@ def mpiexec_command(ranks: int, environment: Mapping[str, str] = os.environ) -> 
 
     Examples
     --------
-    >>> subprocess.run([*mpiexec_command(2), sys.executable, "script.py"])  # doctest: +SKIP
+    >>> from landscape.parallel import mpiexec_command
+    >>> mpiexec_command(2)[-2:]
+    ['-n', '2']
     """
     beside = Path(sys.executable).parent / "mpiexec"
     if beside.exists():

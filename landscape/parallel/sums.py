@@ -53,9 +53,12 @@ class FixedPointSum:
 
     Examples
     --------
-    >>> total = FixedPointSum(n=2, terms=2, exponent=exponent_for(peak=3.0, terms=2))
-    >>> for term in (torch.tensor([1.0, 3.0]), torch.tensor([0.25, -3.0])): total.add(term)
-    >>> total.total().tolist()
+    >>> import torch
+    >>> from landscape.parallel.sums import FixedPointSum, exponent_for
+    >>> running = FixedPointSum(n=2, terms=2, exponent=exponent_for(peak=3.0, terms=2))
+    >>> running.add(torch.tensor([1.0, 3.0]))
+    >>> running.add(torch.tensor([0.25, -3.0]))
+    >>> running.total().tolist()
     [1.25, 0.0]
     """
 
@@ -98,7 +101,7 @@ class FixedPointSum:
         step = _SLICE if self.accumulator.device.type == "cpu" else self.accumulator.numel() or 1
         for start in range(0, self.accumulator.numel(), step):
             part, target = values[start : start + step], self.accumulator[start : start + step]
-            target.add_(part.to(torch.float64).mul_(scale).round_().to(torch.int64))
+            target.add_((part.to(torch.float64) * scale).round_().to(torch.int64))
 
     def total(self) -> Tensor:
         """Return the sum so far, (n,) float64."""

@@ -29,6 +29,7 @@ def fair_share(rank: int, cores_of_ranks: Sequence[frozenset[int]], environment:
 
     Examples
     --------
+    >>> from landscape.parallel.threads import fair_share
     >>> fair_share(0, [frozenset({0, 1, 2, 3})] * 2, environment={})
     2
     """

@@ -2,9 +2,9 @@
 
 Every collective of this package starts with a request that completes only when all ranks of its group have come, and
 `Watch.wait` polls it. A rank that has waited for a while tells rank 0, the hub; so does every rank that has reached
-its end. Whenever the hub itself waits or has reached its end, it looks at these reports. The job is ended if ranks wait
-for one that has left, or if all ranks wait, but in different calls: neither can resolve itself. A rank that merely takes
-its time, such as one that still draws a figure, is at most mentioned on stderr.
+its end. Whenever the hub itself waits or has reached its end, it looks at these reports. The job is ended if ranks
+wait for one that has left, or if all ranks wait, but in different calls: neither can resolve itself. A rank that merely
+takes its time, such as one that still draws a figure, is at most mentioned on stderr.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 SPIN_SECONDS = 1e-4
 """Test without pause so long: what the fastest collectives take."""
@@ -31,7 +31,7 @@ CONFIRM_LOOKS = 75
 that was suspended wakes up rank by rank."""
 REMIND_SECONDS = 30.0
 """How often a missing rank is mentioned."""
-CODE_SECONDS = 3.0
+CODE_SECONDS = 3.5
 """How long the hub waits for the exit code of a rank that has left."""
 
 
@@ -123,7 +123,7 @@ class Watch:
         self._report(("code", code))
         self._finish_sending()
 
-    def end_deadlock(self) -> None:
+    def end_deadlock(self) -> NoReturn:
         """On the hub, after `doomed`: end the job with the exit code of a rank that has left, or 1."""
         start = time.perf_counter()
         while len(self._codes) < len(self._left) and time.perf_counter() - start < CODE_SECONDS:
@@ -135,22 +135,27 @@ class Watch:
         """Whether this failing rank is the one to print: rank 0 at once, the others after it had time to come first."""
         patience = min(0.4 * self.rank, 3.0) + 2.0 * self.rank / self.size
         start = time.perf_counter()
-        while time.perf_counter() - start < patience:
+        while True:
             self._read()
             if self.doomed or self._another_prints:
                 return False
+            if time.perf_counter() - start >= patience:
+                break
             time.sleep(5e-3)
         self._tell_all(("prints",))
         return True
 
-    def abort(self, code: int) -> None:
+    def abort(self, code: int) -> NoReturn:
         """End all ranks."""
         from mpi4py import MPI
 
         sys.stdout.flush()
         sys.stderr.flush()
         time.sleep(0.1)  # the launcher may drop what is still in its pipes
-        MPI.COMM_WORLD.Abort(code)
+        end: Callable[[int], object] = MPI.COMM_WORLD.Abort
+        end(code)
+        time.sleep(5.0)  # MPICH sometimes returns from Abort, before its launcher ends this process
+        os._exit(code)
 
     def _look(self) -> None:
         """Read reports, and on the hub draw the conclusions, at most every LOOK_SECONDS."""
@@ -257,6 +262,7 @@ class Watch:
 def name_ranks(ranks: Iterable[int]) -> str:
     """Name ranks, a long list by its ends.
 
+    >>> from landscape.parallel.watch import name_ranks
     >>> name_ranks([1, 0])
     'ranks 0, 1'
     """

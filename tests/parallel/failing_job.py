@@ -9,65 +9,62 @@ import time
 import torch
 
 from landscape.errors import InputError
-from landscape.parallel import ProcessGrid
+from landscape.parallel import ProcessGrid, watch
 
 
-def wait_for_all(grid: ProcessGrid) -> None:
-    grid.meet("spectral_density")
-    grid.world.all_reduce(torch.zeros(3))
-
-
-def in_thread() -> None:
+def raise_error() -> None:
     raise RuntimeError("boom")
 
 
+how, failing = sys.argv[1], int(sys.argv[2])
 grid = ProcessGrid.world()
 grid.meet("first")
-how = sys.argv[1]
-failing = int(sys.argv[2]) if len(sys.argv) > 2 else 1
-print("started", flush=True)
+print(f"failing at {time.time()}", flush=True)
+mine = grid.rank == failing
 match how:
-    case "raise":
-        if grid.rank == failing:
-            raise RuntimeError("boom")
-    case "raise_everywhere":
-        raise RuntimeError("boom")
-    case "input_error":
-        if grid.rank == failing:
-            raise InputError("boom")
-    case "exit":
-        if grid.rank == failing:
-            sys.exit(7)
-    case "exit_0":
-        if grid.rank == failing:
-            sys.exit(0)
-    case "system_exit":
-        if grid.rank == failing:
-            raise SystemExit(7)
-    case "exit_everywhere":
-        if grid.rank == 0:
-            time.sleep(1.0)
+    case "raise" if mine:
+        raise_error()
+    case "raise while busy":
+        if mine:
+            raise_error()
+        time.sleep(60.0)
+    case "raise everywhere":
+        raise_error()
+    case "raise InputError" if mine:
+        raise InputError("boom")
+    case "raise in thread" if mine:
+        threading.Thread(target=raise_error).start()
+    case "sys.exit(7)" if mine:
+        sys.exit(7)
+    case "sys.exit(0)" if mine:
+        sys.exit(0)
+    case "raise SystemExit(7)" if mine:
+        raise SystemExit(7)
+    case "sys.exit(3) everywhere":
+        if mine:
+            time.sleep(2.0)
             print("written", flush=True)
         sys.exit(3)
-    case "thread":
-        if grid.rank == failing:
-            threading.Thread(target=in_thread).start()
-    case "while_busy":
-        if grid.rank == failing:
-            raise RuntimeError("boom")
-        time.sleep(60.0)
-    case "skip":
-        if grid.rank == failing:
-            grid.meet("eigenpairs")
-    case "inner_skip":
+    case "skip a call" if mine:
+        grid.meet("eigenpairs")
+    case "skip within a call":
         grid.meet("spectral_density")
-        if grid.rank == failing:
+        if mine:
             grid.meet("eigenpairs")
         grid.world.barrier()
-    case "alone":
-        if grid.rank == 0:
+    case "alone at the end":
+        if mine:
             time.sleep(8.0)
             print("drawn", flush=True)
         sys.exit(0)
-wait_for_all(grid)
+    case "late":
+        watch.REPORT_SECONDS, watch.REMIND_SECONDS = 0.2, 0.5
+        if mine:
+            time.sleep(3.0)
+        grid.meet("spectral_density")
+        sys.exit(0)
+grid.meet("spectral_density")
+grid.world.all_reduce(torch.zeros(3))
+if how == "raise in thread":
+    time.sleep(60.0)
 print("not reached", flush=True)
