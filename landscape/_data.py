@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -52,7 +53,7 @@ def freeze(data: Any, micro_batch: int | None = None, samples: int | None = None
     data : list of batches | DataLoader | Dataset | (X, y) tensors
     micro_batch : int, optional
         Most samples per micro-batch. Default: batches stay as they are given; tensors and datasets are cut into
-        balanced micro-batches: at least 16 of them, unless that leaves less than 32 samples in one, and at most 512 samples.
+        balanced micro-batches of at most 512 samples: at least 16 of them, unless that leaves less than 32 in one.
     samples : int, optional
         Keep a random subset of this many samples.
     seed : int
@@ -110,7 +111,7 @@ def split(batch: Batch, most: int) -> list[Batch]:
     if parts == 1:
         return [batch]
     edges = [size * part // parts for part in range(parts + 1)]
-    return [rows(batch, slice(start, stop)) for start, stop in zip(edges[:-1], edges[1:], strict=True)]
+    return [rows(batch, slice(start, stop)) for start, stop in pairwise(edges)]
 
 
 def digest(batches: Iterable[Batch]) -> str:
@@ -135,13 +136,15 @@ def _read(data: Any) -> tuple[list[Batch], bool]:
     if isinstance(data, Dataset):
         return _read_dataset(data), True
     if _is_pair(data):
-        lengths = [batch_size(part) for part in data]
+        pair = tree_map(_as_tensor, tuple(data))
+        lengths = [batch_size(part) for part in pair]
         if len(set(lengths)) != 1:
             raise InputError(f"X and y differ in their number of samples: {lengths[0]} and {lengths[1]}")
-        return [tree_map(_as_tensor, tuple(data))], True
-    if isinstance(data, Mapping) or isinstance(data, (str, bytes, Tensor)) or not isinstance(data, Iterable):
+        return [pair], True
+    if isinstance(data, (Mapping, str, bytes, Tensor)) or not isinstance(data, Iterable):
         raise InputError(
-            f"data must be a list of batches, a DataLoader, a Dataset or a pair of tensors (X, y), not {_describe(data)}"
+            "data must be a list of batches, a DataLoader, a Dataset or a pair of tensors (X, y), not "
+            f"{_describe(data)}"
         )
     return [tree_map(_as_tensor, batch) for batch in data], False
 
@@ -164,7 +167,8 @@ def _read_loader(loader: Any) -> list[Batch]:
     with torch.random.fork_rng():
         if isinstance(getattr(loader, "sampler", None), RandomSampler):
             raise InputError(
-                "the DataLoader shuffles (it has a RandomSampler), so its order is not fixed: build it with shuffle=False"
+                "the DataLoader shuffles (it has a RandomSampler), so its order is not fixed: build it with "
+                "shuffle=False"
             )
         batches = [tree_map(_as_tensor, batch) for batch in loader]
         again = [tree_map(_as_tensor, batch) for batch, _ in zip(loader, range(CHECKED_BATCHES), strict=False)]

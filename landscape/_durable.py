@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -45,8 +46,8 @@ class Recurrence:
 class DurableLanczos:
     """Lanczos for one probe of an operator, checkpointed to a :class:`~landscape.store.RunState`.
 
-    Segments hold T so far and the basis vectors that are new since the last segment; the first rank of the group writes.
-    A resumed run continues with the same bits on any number of ranks.
+    Segments hold T so far and the basis vectors that are new since the last segment; the first rank of the group
+    writes. A resumed run continues with the same bits on any number of ranks.
 
     Parameters
     ----------
@@ -111,12 +112,12 @@ class DurableLanczos:
     def _restore(self, state: RunState) -> None:
         ranks = self.rows.collectives
         segments = list(state.segments()) if ranks.rank == 0 else []
-        facts = None
+        facts: dict[str, Any] | None = None
         if segments:
             arrays, attributes = segments[-1]
             parts = [part["vectors"] for part, _ in segments]
             facts = {name: arrays[name] for name in ("alpha", "beta", "asymmetry")}
-            facts |= {"exhausted": bool(attributes["exhausted"]), "vectors": sum(map(len, parts))}
+            facts |= {"exhausted": bool(attributes["exhausted"]), "vectors": sum(len(part) for part in parts)}
         facts = ranks.broadcast_object(facts)
         if facts is None:
             return

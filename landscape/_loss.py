@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Callable
+from functools import partial
 from math import isfinite
 from typing import Any
 
@@ -45,7 +45,7 @@ class Loss:
         if reduction not in (None, "mean", "sum"):
             raise InputError(f'reduction must be "mean" or "sum", not {reduction!r}')
         declared = getattr(function, "reduction", None) if isinstance(function, nn.Module) else None
-        if isinstance(function, functools.partial):
+        if isinstance(function, partial):
             declared = function.keywords.get("reduction")
         if declared == "none":
             raise InputError('the loss has reduction="none"; it must return one number: use "mean" or "sum"')
@@ -105,7 +105,7 @@ class Loss:
         """
         for batch in batches:
             if self.opaque:
-                self._check_halves(batch, lambda part, whole=batch: self.function(model, rows(whole, part)))
+                self._check_halves(batch, partial(self._of_model, model, batch))
                 continue
             data, target = batch
             output = model(data)
@@ -118,9 +118,13 @@ class Loss:
                 ) from error
             if self.reduction is None:
                 self.reduction = self._detect(output, target)
-            self._check_halves(
-                batch, lambda part, out=output, tgt=target: self.function(rows(out, part), rows(tgt, part))
-            )
+            self._check_halves(batch, partial(self._of_rows, output, target))
+
+    def _of_model(self, model: Model, batch: Batch, part: slice) -> Any:
+        return self.function(model, rows(batch, part))
+
+    def _of_rows(self, output: Any, target: Any, part: slice) -> Any:
+        return self.function(rows(output, part), rows(target, part))
 
     def _check_halves(self, batch: Batch, evaluate: Callable[[slice], Any]) -> None:
         size = batch_size(batch)
@@ -129,19 +133,23 @@ class Loss:
         parts = [slice(0, size), slice(0, size // 2), slice(size // 2, size)]
         try:
             weights = [self.denominator(rows(batch, part)) for part in parts]
-            values = [self._scalar(evaluate(part)).item() if weight else 0.0 for part, weight in zip(parts, weights)]
+            values = [
+                self._scalar(evaluate(part)).item() if weight else 0.0
+                for part, weight in zip(parts, weights, strict=True)
+            ]
         except (InputError, IndexError, RuntimeError, TypeError, ValueError):
             return  # A batch that cannot be cut (padded, nested, of fixed size) cannot be checked either.
         if self.reduction != "sum":
-            values = [value * weight for value, weight in zip(values, weights)]
+            values = [value * weight for value, weight in zip(values, weights, strict=True)]
         if not all(isfinite(value) for value in values):
             return  # Reported with its batch by the evaluation that follows.
         whole, first, second = values
         if abs(whole - first - second) > 1e-3 * max(abs(value) for value in values):
             raise InputError(
-                f"the loss of a batch is not the {self.reduction or 'mean'} over its samples: times the denominator it is "
-                f"{whole:.6g} for {size} samples, but {first:.6g} + {second:.6g} for its halves. If it divides by something "
-                "else than the number of samples (tokens, class weights, padding), say so with weight=fn(batch)"
+                f"the loss of a batch is not the {self.reduction or 'mean'} over its samples: times the denominator it "
+                f"is {whole:.6g} for {size} samples, but {first:.6g} + {second:.6g} for its halves. If it divides by "
+                "something else than the number of samples (tokens, class weights, padding), say so with "
+                "weight=fn(batch)"
             )
 
     def _detect(self, output: Any, target: Any) -> str:
@@ -170,12 +178,12 @@ class Loss:
         function = self.function
         if isinstance(function, _CROSS_ENTROPIES):
             kind = functional.cross_entropy if isinstance(function, nn.CrossEntropyLoss) else functional.nll_loss
-            options = {"weight": function.weight, "ignore_index": function.ignore_index}
+            options: dict[str, Any] = {"weight": function.weight, "ignore_index": function.ignore_index}
             if isinstance(function, nn.CrossEntropyLoss):
                 options["label_smoothing"] = function.label_smoothing
             return kind, options
         options = {}
-        if isinstance(function, functools.partial) and not function.args:
+        if isinstance(function, partial) and not function.args:
             options = {key: value for key, value in function.keywords.items() if key != "reduction"}
             function = function.func
         return (function, options) if function in _FUNCTIONAL_CROSS_ENTROPIES else None

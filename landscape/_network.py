@@ -6,7 +6,7 @@ import copy
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -30,9 +30,9 @@ def unwrap(model: nn.Module) -> nn.Module:
         raise InputError(f"model must be a torch.nn.Module, not {type(model).__name__}")
     while True:
         if isinstance(model, (nn.parallel.DistributedDataParallel, nn.DataParallel)):
-            model = model.module
+            model = cast(nn.Module, model.module)
         elif isinstance(getattr(model, "_orig_mod", None), nn.Module):
-            model = model._orig_mod
+            model = cast(nn.Module, model._orig_mod)
         else:
             break
     sharded = [name for name, value in model.named_parameters() if type(value.data).__name__ == "DTensor"]
@@ -57,8 +57,8 @@ def check_dropout(model: nn.Module) -> None:
             active.append(f"{name or 'model'} ({type(module).__name__}, p={rate:g})")
     if active:
         raise InputError(
-            f"dropout is in train mode, so the loss is random: {', '.join(active)}. Call model.eval() before building the "
-            "Objective"
+            f"dropout is in train mode, so the loss is random: {', '.join(active)}. Call model.eval() before building "
+            "the Objective"
         )
 
 
@@ -92,7 +92,7 @@ class Network:
             self.module = copy.deepcopy(model)
         except Exception as error:
             raise InputError(
-                f"the model cannot be copied ({type(error).__name__}: {error}): it holds something that deepcopy refuses"
+                f"the model cannot be copied ({type(error).__name__}: {error}): it holds something deepcopy refuses"
             ) from error
         if device is not None:
             self.module = self.module.to(device)
@@ -132,7 +132,7 @@ class Network:
 
     def bind_loss(
         self,
-        function: Callable[[Callable[[], Any]], Any],
+        function: Callable[[nn.Module], Any],
         variables: dict[str, Tensor],
         fixed: dict[str, Tensor],
         buffers: dict[str, Tensor],

@@ -6,6 +6,7 @@ import copy
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,23 +29,23 @@ class Objective:
     """L(theta): the mean loss of a model over a fixed data set, plus ½·weight_decay·‖theta‖² if asked.
 
     Parameters, buffers and data are copied: the model can be trained on, and is never changed. The network is evaluated
-    in eval mode (dropout off, batch norm with its running statistics). Under several MPI ranks every rank builds the same
-    Objective and evaluates its share of the micro-batches; the results do not depend on the number of ranks.
+    in eval mode (dropout off, batch norm with its running statistics). Under several MPI ranks every rank builds the
+    same Objective and evaluates its share of the micro-batches; the results do not depend on the number of ranks.
 
     Parameters
     ----------
     model : torch.nn.Module
         DistributedDataParallel and compiled modules are unwrapped.
     loss : callable
-        ``loss(output, target)`` reduced to a mean or a sum over samples, or ``loss(model, batch)`` (recognized by the name
-        ``model`` of its first parameter) that returns the mean over the batch.
+        ``loss(output, target)`` reduced to a mean or a sum over samples, or ``loss(model, batch)`` (recognized by the
+        name ``model`` of its first parameter) that returns the mean over the batch.
     data : list of batches | DataLoader | Dataset | (X, y)
         Read once and kept. ``loss(output, target)`` needs batches ``(input, target)``.
     weight_decay : float
         Coefficient of ½‖theta‖².
     weight : callable, optional
-        ``weight(batch)``: the denominator of a batch (samples, tokens, sum of class weights). Default: what torch's cross
-        entropies divide by, and the number of samples for everything else.
+        ``weight(batch)``: the denominator of a batch (samples, tokens, sum of class weights). Default: what torch's
+        cross entropies divide by, and the number of samples for everything else.
     parameters : list of names, regular expression or predicate(name, parameter), optional
         What theta is made of; default: all parameters that require gradients.
     metrics : dict of callables
@@ -63,8 +64,8 @@ class Objective:
     Raises
     ------
     InputError
-        If the loss is not one function of theta (shuffling, augmentation, dropout), not finite, or not a mean; if the data
-        is empty or nothing is trainable; if the ranks disagree.
+        If the loss is not one function of theta (shuffling, augmentation, dropout), not finite, or not a mean; if the
+        data is empty or nothing is trainable; if the ranks disagree.
 
     Examples
     --------
@@ -103,8 +104,8 @@ class Objective:
         self._batches, self.samples, self.data_digest = fixed.batches, sum(fixed.sizes), fixed.digest
         if not self._loss.opaque and not all(isinstance(b, (tuple, list)) and len(b) == 2 for b in self._batches):
             raise InputError(
-                "loss(output, target) needs batches (input, target). For other batches give loss=fn(model, batch), with "
-                "`model` as the name of its first parameter"
+                "loss(output, target) needs batches (input, target). For other batches give loss=fn(model, batch), "
+                "with `model` as the name of its first parameter"
             )
         self.theta = self._network.theta
         self.buffers, self.fixed = self._network.buffers, self._network.fixed
@@ -218,7 +219,7 @@ class Objective:
             for _, batch, _ in self.mine():
                 if self.opaque:
                     values = {
-                        name: self._bind_loss(self.variables(), lambda module, f=metric, b=batch: f(module, b))
+                        name: self._bind_loss(self.variables(), partial(_swapped, metric, batch))
                         for name, metric in self.metrics.items()
                     }
                 else:
@@ -262,9 +263,7 @@ class Objective:
         for index in range(self.grid.data.rank, self.batches, self.grid.data.size):
             yield index, self._on_device(self._batches[index]), self._denominators[index]
 
-    def mean_of(
-        self, contribution: Callable[[Batch, float], Tensor], rows: RowPartition | None = None
-    ) -> Tensor:
+    def mean_of(self, contribution: Callable[[Batch, float], Tensor], rows: RowPartition | None = None) -> Tensor:
         """Sum a vector over all micro-batches and divide by the true denominator (collective).
 
         Parameters
@@ -355,8 +354,8 @@ class Objective:
         if once != again and not (math.isnan(once) and math.isnan(again)):
             raise InputError(
                 f"the loss changes from one evaluation to the next ({once / denominator:.9g}, then "
-                f"{again / denominator:.9g}): something in the model or the loss is random, such as functional dropout, "
-                "noise, or augmentation. Make it deterministic"
+                f"{again / denominator:.9g}): something in the model or the loss is random, such as functional "
+                "dropout, noise, or augmentation. Make it deterministic"
             )
         self._mean_loss()
         theta = self.theta.detach().requires_grad_(True)
@@ -381,7 +380,8 @@ class Objective:
             different = [what for what, value in world.broadcast_object(facts).items() if theirs[what] != value]
             if different:
                 raise InputError(
-                    f"rank {rank} differs from rank 0 in {', '.join(different)}; every rank must build the same Objective"
+                    f"rank {rank} differs from rank 0 in {', '.join(different)}; every rank must build the same "
+                    "Objective"
                 )
         reference = self.theta.clone()
         world.broadcast(reference)
@@ -391,8 +391,9 @@ class Objective:
         worst = int(np.argmax(distances))
         if not distances[worst] <= LARGEST_DIFFERENCE * scale:
             raise InputError(
-                f"rank {worst} arrived with other parameters than rank 0 (distance {distances[worst] / (scale or 1):.2g} "
-                "times their norm): was the model built or trained without a seed? Seed every rank alike, or load the "
+                f"rank {worst} arrived with other parameters than rank 0 (distance "
+                f"{distances[worst] / (scale or 1):.2g} times their norm): was the model built or trained "
+                "without a seed? Seed every rank alike, or load the "
                 "same checkpoint on all of them"
             )
         self.theta = reference
@@ -442,9 +443,7 @@ class Objective:
         return result.hexdigest()
 
 
-def _matching(
-    values: Mapping[str, Tensor], like: Mapping[str, Tensor], kind: str
-) -> dict[str, Tensor]:
+def _matching(values: Mapping[str, Tensor], like: Mapping[str, Tensor], kind: str) -> dict[str, Tensor]:
     """Values under known names with the right shapes, on the right device and of the right dtype."""
     result = {}
     for name, value in values.items():
@@ -453,10 +452,15 @@ def _matching(
         value = torch.as_tensor(value)
         if value.shape != like[name].shape:
             raise InputError(
-                f"{kind} {name!r} has shape {tuple(value.shape)} in the checkpoint, but {tuple(like[name].shape)} in the model"
+                f"{kind} {name!r} has shape {tuple(value.shape)} in the checkpoint, but "
+                f"{tuple(like[name].shape)} in the model"
             )
         result[name] = value.detach().to(like[name]).clone()
     return result
+
+
+def _swapped(function: Callable[[nn.Module, Batch], Any], batch: Batch, module: nn.Module) -> Any:
+    return function(module, batch)
 
 
 def _broadcast(value: Tensor, world: Any) -> Tensor:

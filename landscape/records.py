@@ -292,8 +292,8 @@ class SpectralDensity:
             index = np.searchsorted(nodes, x, side="right")
             between = (index > 0) & (index < len(nodes))
             lower, upper = np.clip(index - 1, 0, None), np.clip(index, None, len(nodes) - 1)
-            gap = np.maximum(nodes[upper] - nodes[lower], np.finfo(float).tiny)
-            position = np.clip((x - nodes[lower]) / gap, 0, 1)
+            gap = nodes[upper] - nodes[lower]
+            position = np.clip((x - nodes[lower]) / np.where(gap > 0, gap, 1), 0, 1)
             left += np.where(between, (1 - position) * weights[lower], 0)
             right += np.where(between, position * weights[upper], 0)
             below += np.concatenate([[0.0], np.cumsum(weights)])[index]

@@ -27,6 +27,9 @@ ROUND = 10
 # Splitting the data costs communication, splitting the probes does not: prefer it unless the ranks would idle more.
 DATA_SHARD_PENALTY = 1.05
 
+PER_NODE = ("nodes", "weights", "resolved", "residuals", "probe")
+PER_COMPANION = ("companion_nodes", "companion_weights", "companion_probe")
+
 Progress = Callable[[int, int, str], None]
 
 
@@ -45,10 +48,11 @@ def spectral_density(
 ) -> SpectralDensity:
     """Eigenvalue density of a symmetric operator (collective).
 
-    ``"deflated"``: one long Lanczos run from one Gaussian vector. For n eigenvalues one vector determines the bulk to about
-    1/√n, but weighs each outlier with an error of 100 %; so eigenvalues that have converged are counted with their exact
-    weight 1/n. It stops when the predicted error reaches ``tol``. ``"classical"``: the mean over ``probes`` runs of
-    ``steps`` products (Lin, Saad, Yang, SIAM Review 58 (2016) 34; Ghorbani, Krishnan, Xiao, 2019), spread over the ranks.
+    ``"deflated"``: one long Lanczos run from one Gaussian vector. For n eigenvalues one vector determines the bulk to
+    about 1/√n, but weighs each outlier with an error of 100 %; so eigenvalues that have converged are counted with
+    their exact weight 1/n. It stops when the predicted error reaches ``tol``. ``"classical"``: the mean over ``probes``
+    runs of ``steps`` products (Lin, Saad, Yang, SIAM Review 58 (2016) 34; Ghorbani, Krishnan, Xiao, 2019), spread over
+    the ranks.
 
     Parameters
     ----------
@@ -116,7 +120,7 @@ def spectral_density(
             "resumed_products": sum(one.resumed for one in recurrences),
         },
     )
-    return operator.grid.world.broadcast_object(density)  # type: ignore[no-any-return]
+    return operator.grid.world.broadcast_object(density)
 
 
 def probe_groups(ranks: int, probes: int) -> int:
@@ -193,12 +197,7 @@ def _classical(
 def _density(operator: Operator, recurrences: list[Recurrence], settings: dict[str, Any]) -> SpectralDensity:
     """The record of one or several runs."""
     n, count = operator.n, len(recurrences)
-    pieces: dict[str, list[Any]] = {
-        name: []
-        for name in (
-            "nodes weights resolved residuals probe companion_nodes companion_weights companion_probe".split()
-        )
-    }
+    pieces: dict[str, list[Any]] = {name: [] for name in PER_NODE + PER_COMPANION}
     for one in recurrences:
         rule = gauss(one.alpha, one.beta)
         companion = rule if one.exhausted else anti_gauss(one.alpha, one.beta)
@@ -217,9 +216,9 @@ def _density(operator: Operator, recurrences: list[Recurrence], settings: dict[s
         pieces["companion_nodes"].append(companion.nodes)
         pieces["companion_weights"].append(companion_weights / count)
         pieces["companion_probe"].append(np.full(len(companion.nodes), one.probe))
-    joined = {name: np.concatenate(parts) for name, parts in pieces.items()}
+    joined: dict[str, Any] = {name: np.concatenate(parts) for name, parts in pieces.items()}
     order = np.argsort(joined["nodes"], kind="stable")
-    for name in ("nodes", "weights", "resolved", "residuals", "probe"):
+    for name in PER_NODE:
         joined[name] = joined[name][order]
     density = SpectralDensity(
         n=n,
@@ -251,11 +250,7 @@ def _trace(density: SpectralDensity) -> tuple[float, float]:
 
 def _gradient_equivalents(worker: Operator, recurrences: list[Recurrence]) -> float:
     """Cost of all products in gradients of the same data on the same ranks (collective)."""
-    objective = worker.objective
-    objective.mean_of(objective.batch_gradient)
-    started = time.perf_counter()
-    objective.mean_of(objective.batch_gradient)
-    gradient_seconds = time.perf_counter() - started
+    gradient_seconds = worker.gradient_seconds()
     if worker.products == 0:
         return float("nan")
     return sum(len(one.alpha) for one in recurrences) * worker.seconds / worker.products / gradient_seconds

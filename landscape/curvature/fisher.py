@@ -13,9 +13,9 @@ from landscape.objective import Objective
 class EmpiricalFisher(Operator):
     """Sum of the outer products of per-sample gradients over the loss's denominator, plus weight_decay · identity.
 
-    With L = (1/D) Σᵢ cᵢ the matrix is ``(1/D) Σᵢ ∇cᵢ ∇cᵢᵀ``, at the targets of the data. A sample is one row of a batch;
-    its cᵢ includes its class weight and all its tokens. The regularizer, which is not a loss of a sample, adds its exact
-    second derivative.
+    With L = (1/D) Σᵢ cᵢ the matrix is ``(1/D) Σᵢ ∇cᵢ ∇cᵢᵀ``, at the targets of the data. A sample is one row of a
+    batch; its cᵢ includes its class weight and all its tokens. The regularizer, which is not a loss of a sample, adds
+    its exact second derivative.
 
     Parameters
     ----------
@@ -41,6 +41,5 @@ class EmpiricalFisher(Operator):
             return self.objective.per_sample(self.objective.output(self.objective.variables(theta), batch[0]), batch)
 
         theta = self.objective.theta.detach()
-        _, slopes = torch.func.jvp(losses, (theta,), (vector,))
-        _, pullback = torch.func.vjp(losses, theta)
-        return pullback(slopes)[0]
+        slopes = torch.func.jvp(losses, (theta,), (vector,))[1]
+        return torch.func.vjp(losses, theta)[1](slopes)[0]

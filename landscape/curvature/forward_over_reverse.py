@@ -36,7 +36,7 @@ def forward_over_reverse(objective: Objective, batch: Batch, denominator: float,
 
     at, along = objective.variables(objective.theta.detach()), objective.variables(vector)
     try:
-        _, products = torch.func.jvp(torch.func.grad(numerator), (at,), (along,))
+        products = torch.func.jvp(torch.func.grad(numerator), (at,), (along,))[1]
     except (NotImplementedError, RuntimeError) as error:
         raise InputError(
             "the gradient of this model and loss has no forward derivative in this version of torch; use "

@@ -41,10 +41,9 @@ class GaussNewton(Operator):
             return self.objective.output(self.objective.variables(theta), data)
 
         theta = self.objective.theta.detach()
-        value, tangent = torch.func.jvp(output, (theta,), (vector,))
+        value, tangent = torch.func.jvp(output, (theta,), (vector,))[:2]
         curved = self._loss_curvature(value, tangent, target, denominator)
-        _, pullback = torch.func.vjp(output, theta)
-        return pullback(curved)[0]
+        return torch.func.vjp(output, theta)[1](curved)[0]
 
     def _loss_curvature(self, value: Tensor, tangent: Tensor, target: Tensor, denominator: float) -> Tensor:
         """Second derivative of the summed loss with respect to the output, times a tangent of the output."""

@@ -124,6 +124,13 @@ class Operator(ABC):
         other.products, other.seconds = 0, 0.0
         return other
 
+    def gradient_seconds(self) -> float:
+        """Wall time of one gradient of the same data on the same ranks, the unit of cost (collective)."""
+        self.objective.mean_of(self.objective.batch_gradient)
+        started = time.perf_counter()
+        self.objective.mean_of(self.objective.batch_gradient)
+        return time.perf_counter() - started
+
     def to_scipy(self) -> Any:
         """The operator as a float64 ``scipy.sparse.linalg.LinearOperator`` (its products are collective)."""
         from scipy.sparse.linalg import LinearOperator

@@ -22,8 +22,8 @@ class Lanczos:
 
     The vectors are in the dtype of the operator; dots, norms and T are in float64. Three differences from the textbook:
     the basis is orthogonalized twice in every step; the rounding of the operator is measured while it is applied (the
-    asymmetry ``⟨q₋₁, A q⟩ - ⟨A q₋₁, q⟩``, at no extra product); and a residual that is nothing but rounding ends the run
-    with an exact invariant subspace instead of being normalized.
+    asymmetry ``⟨q₋₁, A q⟩ - ⟨A q₋₁, q⟩``, at no extra product); and a residual that is nothing but rounding ends the
+    run with an exact invariant subspace instead of being normalized.
 
     Parameters
     ----------
@@ -87,7 +87,9 @@ class Lanczos:
         image = self.product(last).to(self.basis.dtype)
         self.alpha.append(self.rows.dot(last, image))
         if not np.isfinite(self.alpha[-1]):
-            raise ComputeError(f"product {self.steps} returned NaN or inf; check the loss and its gradient at this point")
+            raise ComputeError(
+                f"product {self.steps} returned NaN or inf; check the loss and its gradient at this point"
+            )
         if self.beta:
             previous = self.basis.vector(self.steps - 2)
             self.asymmetry.append(self.rows.dot(previous, image) - self.beta[-1])
@@ -101,8 +103,10 @@ class Lanczos:
         self.basis.append(residual / norm)
 
     def state(self, start: int) -> dict[str, Array]:
-        """T and the basis vectors from index ``start`` on, for a checkpoint (collective; full on rank 0 of the rows)."""
-        full = self.rows.collectives.gather_rows(self.basis.vectors(start, len(self.basis)).contiguous(), self.rows.counts)
+        """T and the basis vectors from index ``start`` on, for a checkpoint (collective; vectors on rank 0 only)."""
+        full = self.rows.collectives.gather_rows(
+            self.basis.vectors(start, len(self.basis)).contiguous(), self.rows.counts
+        )
         vectors = np.zeros((0, 0)) if full is None else full.cpu().numpy().T.copy()
         return {
             "alpha": np.array(self.alpha),

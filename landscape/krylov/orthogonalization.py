@@ -74,7 +74,9 @@ class Basis:
         parts = self.rows.split(shard)
         for _ in range(passes):
             partial = [store[: self.steps] @ part for store, part in zip(self._blocks, parts, strict=True)]
-            stacked = torch.stack(partial).double().cpu() if partial else torch.zeros(0, self.steps, dtype=torch.float64)
+            stacked = (
+                torch.stack(partial).double().cpu() if partial else torch.zeros(0, self.steps, dtype=torch.float64)
+            )
             coefficients = self.rows.sum_blocks(stacked).to(device=self.device, dtype=self.dtype)
             for store, part in zip(self._blocks, parts, strict=True):
                 part -= coefficients @ store[: self.steps]

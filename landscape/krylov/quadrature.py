@@ -53,7 +53,7 @@ def gauss(alpha: Array, beta: Array) -> Quadrature:
 def anti_gauss(alpha: Array, beta: Array) -> Quadrature:
     """The rule whose error is about that of the Gauss rule of one step less, with the opposite sign.
 
-    The last off-diagonal element of T is multiplied by √2 (Laurie, Math. Comp. 65 (1996) 739, eq. 4). With fewer than two
+    The last off-diagonal element of T is multiplied by √2 (Laurie, Math. Comp. 65 (1996) 739). With fewer than two
     steps it is the Gauss rule itself.
     """
     if len(alpha) < 2:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -12,8 +13,9 @@ from landscape.parallel.collectives import Collectives
 
 # At most this many blocks for small vectors, so that up to 64 ranks share the work evenly …
 MOST_BLOCKS = 64
-# … a multiple of a cache line, so that every block starts aligned and a BLAS call sees the same operands on any rank …
-ALIGNMENT = 64
+# … a multiple of this, so that every block starts on a cache line (a BLAS call then sees the same operands on any rank)
+# and is long enough to be worth a call …
+ALIGNMENT = 512
 # … and at most this many rows per block, so that a thousand ranks share a long vector.
 MOST_ROWS = 1 << 16
 
@@ -54,7 +56,7 @@ class RowPartition:
         """Blocks per rank."""
         size = self.collectives.size
         edges = [self.blocks * rank // size for rank in range(size + 1)]
-        return [stop - start for start, stop in zip(edges[:-1], edges[1:], strict=True)]
+        return [stop - start for start, stop in pairwise(edges)]
 
     @cached_property
     def counts(self) -> list[int]:
@@ -62,7 +64,7 @@ class RowPartition:
         edges = [0]
         for blocks in self.block_counts:
             edges.append(min(self.n, edges[-1] + blocks * self.block))
-        return [stop - start for start, stop in zip(edges[:-1], edges[1:], strict=True)]
+        return [stop - start for start, stop in pairwise(edges)]
 
     @cached_property
     def first_block(self) -> int:

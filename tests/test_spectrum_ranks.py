@@ -1,0 +1,49 @@
+"""Real mpiexec jobs with 1 to 4 ranks: the same bits, less work for each rank, and refusals that name the rank."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.mpi_jobs import run_ranks
+
+pytestmark = pytest.mark.mpi
+JOB = Path(__file__).with_name("spectrum_job.py")
+BATCHES = 20  # 260 samples in micro-batches of 13
+
+
+@cache
+def job(ranks: int) -> dict[str, Any]:
+    done = run_ranks(ranks, JOB, timeout=180).check()
+    return json.loads(done.stdout.strip().splitlines()[-1])  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("ranks", [0, 2, 3, 4])
+@pytest.mark.parametrize("dtype", ["torch.float32", "torch.float64"])
+def test_any_number_of_ranks_gives_the_same_bits(ranks: int, dtype: str) -> None:
+    assert job(ranks)[dtype] == job(1)[dtype]
+
+
+@pytest.mark.parametrize("ranks", [2, 3, 4])
+def test_local_work_shrinks_with_the_number_of_ranks(ranks: int) -> None:
+    work = job(ranks)["work"]
+    assert job(1)["work"] == {"data": [30 * BATCHES], "probes": [60 * BATCHES]}
+    assert sum(work["data"]) == 30 * BATCHES and max(work["data"]) <= 30 * -(-BATCHES // ranks)
+    assert sum(work["probes"]) == 60 * BATCHES
+    assert max(work["probes"]) <= 60 * BATCHES / ranks * (1.0 if ranks != 3 else 1.5)
+
+
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_ranks_that_differ_are_named(ranks: int) -> None:
+    refusals = job(ranks)["refusals"]
+    assert job(ranks)["all ranks say the same"]
+    assert "arrived with other parameters than rank 0" in refusals["unseeded model"]
+    assert "trained without a seed" in refusals["unseeded model"]
+    assert "rank 1 differs from rank 0 in the data (unseeded shuffle" in refusals["shuffled data"]
+    assert "rank 1 differs from rank 0" in refusals["other length"]
+    assert "nan in micro-batch 15 of 20 (samples 195 to 207)" in refusals["nan"]
+    assert refusals["rounding"] == "accepted"
