@@ -28,7 +28,7 @@ SMALL_BYTES = 1 << 16
 CHUNK_ELEMENTS = 1 << 27
 """Longer messages are cut: MPI libraries before version 4 count elements in 32 bits; this also bounds their buffers."""
 
-_DTYPES = ("torch.int64", "torch.float64", "torch.float32")
+_DTYPES = ("int64", "float64", "float32")
 
 
 class Mpi(Collectives):
@@ -52,6 +52,7 @@ class Mpi(Collectives):
         self.rank = int(communicator.Get_rank())
         self.size = int(communicator.Get_size())
         self._pickle = MPI.pickle
+        self._in_place = MPI.IN_PLACE
         self._operations = {"sum": MPI.SUM, "max": MPI.MAX, "min": MPI.MIN}
         world = MPI.COMM_WORLD
         mine, all_of_them = communicator.Get_group(), world.Get_group()
@@ -66,7 +67,7 @@ class Mpi(Collectives):
                 self.reduce_small(values, operation, f"all_reduce({operation})")
             else:
                 self._meet(f"all_reduce({operation})")
-                self._communicator.Allreduce(self._in_place(), values, op=how)
+                self._communicator.Allreduce(self._in_place, values, op=how)
 
     def broadcast(self, tensor: Tensor, root: int = 0) -> None:
         """Replace `tensor` in place by that of rank `root`, in pieces of CHUNK_ELEMENTS."""
@@ -168,7 +169,7 @@ class Mpi(Collectives):
 
     def reduce_small(self, values: np.ndarray[Any, Any], operation: str, what: str) -> None:
         """Replace a short host array by its reduction over the ranks; `what` names the call to those who watch."""
-        self._poll(self._communicator.Iallreduce(self._in_place(), values, op=self._operations[operation]), what)
+        self._poll(self._communicator.Iallreduce(self._in_place, values, op=self._operations[operation]), what)
 
     def _meet(self, what: str) -> None:
         """Return when every rank has come, so that a blocking call after it cannot hang for lack of a rank."""
@@ -176,12 +177,6 @@ class Mpi(Collectives):
 
     def _poll(self, request: Any, what: str) -> None:
         self.watch.wait(request, what, self._members)
-
-    @staticmethod
-    def _in_place() -> Any:
-        from mpi4py import MPI
-
-        return MPI.IN_PLACE
 
 
 class Meetings:
@@ -226,6 +221,9 @@ def _pieces(tensor: Tensor) -> Iterator[np.ndarray[Any, Any]]:
     """Yield flat host views of a tensor of any device, at most CHUNK_ELEMENTS each; what is written there goes back."""
     _check_dtype(tensor)
     values = tensor.detach()
+    if tensor.is_cpu and tensor.is_contiguous() and tensor.numel() <= CHUNK_ELEMENTS:
+        yield values.numpy().reshape(-1)
+        return
     flat = values.view(-1) if values.is_contiguous() else values.contiguous().view(-1)
     for start in range(0, max(flat.numel(), 1), CHUNK_ELEMENTS):
         piece = flat[start : start + CHUNK_ELEMENTS]
@@ -265,5 +263,7 @@ def _split(values: np.ndarray[Any, Any]) -> Iterator[np.ndarray[Any, Any]]:
 
 
 def _check_dtype(tensor: Tensor) -> None:
-    if str(tensor.dtype) not in _DTYPES:
+    import torch
+
+    if tensor.dtype not in (torch.int64, torch.float64, torch.float32):
         raise InputError(f"ranks exchange tensors of {', '.join(_DTYPES)}, not {tensor.dtype}; convert it first")
