@@ -74,7 +74,7 @@ def run_ranks(
     try:
         stdout, stderr = process.communicate(timeout=timeout)
     except subprocess.TimeoutExpired:
-        # First let the launcher take its ranks, which have sessions of their own, with it.
+        # First let the launcher take its ranks, which have process groups of their own, with it.
         process.terminate()
         try:
             stdout, stderr = process.communicate(timeout=5)
