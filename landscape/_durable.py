@@ -58,10 +58,22 @@ class DurableLanczos:
         None on all ranks of a group, or given on all.
     every : float
         Seconds between checkpoints.
+    complete : bool
+        Go on after an invariant subspace until all n eigenvalues are found.
     """
 
-    def __init__(self, operator: Operator, seed: int, probe: int, state: RunState | None, every: float) -> None:
+    def __init__(
+        self,
+        operator: Operator,
+        seed: int,
+        probe: int,
+        state: RunState | None,
+        every: float,
+        complete: bool = False,
+    ) -> None:
+        self.seed = seed
         self.probe = probe
+        self.complete = complete
         self.state = state
         self.every = every
         self.rows = RowPartition(operator.n, operator.grid.data)
@@ -80,7 +92,11 @@ class DurableLanczos:
 
     def advance(self) -> None:
         """One product, and a checkpoint if one is due (collective)."""
-        self.lanczos.step()
+        lanczos, basis = self.lanczos, self.lanczos.basis
+        lanczos.step()
+        if lanczos.exhausted and self.complete and self.steps < self.rows.n:
+            # Streams of restarts are counted after those of all probes, which are far fewer than 2**32.
+            lanczos.restart(gaussian(self.rows, self.seed, 2**32 + self.steps, basis.dtype, basis.device))
         if self.state is None:
             return
         due = float(time.monotonic() - self._last >= self.every)

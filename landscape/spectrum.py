@@ -61,7 +61,7 @@ def spectral_density(
     tol : float
         Wanted Wasserstein-1 distance to the true density, in units of ``mean |λ - median λ|``.
     max_products : int, optional
-        Most products of the deflated method; default 200, never more than n.
+        Most products of the deflated method; default 200. With n ≤ 200 all eigenvalues are computed, by n products.
     method : "deflated" or "classical"
     probes, steps : int
         Of the classical method; defaults 10 and 80 as in GradVis (Chatzimichailidis et al., 2019).
@@ -152,11 +152,13 @@ def _deflated(
 ) -> tuple[Operator, list[Recurrence]]:
     """One run on all ranks, until the predicted error is small enough."""
     worker = operator.on(operator.grid)
-    run = DurableLanczos(worker, settings["seed"], 0, state, checkpoint_seconds)
     limit, error = settings["max_products"], float("inf")
+    # Few parameters: find all eigenvalues, multiple ones as often as they occur, instead of estimating their density.
+    small = limit == operator.n <= DEFAULT_PRODUCTS
+    run = DurableLanczos(worker, settings["seed"], 0, state, checkpoint_seconds, complete=small)
     while run.steps < limit and not run.lanczos.exhausted:
         run.advance()
-        if run.steps % ROUND == 0:
+        if run.steps % ROUND == 0 and not small:
             error = _density(operator, [run.result()], settings).error if operator.grid.rank == 0 else 0.0
             error = operator.grid.world.broadcast_object(error)
         if progress is not None:

@@ -58,10 +58,10 @@ def main() -> None:
         objective = ls.Objective(model().to(dtype), loss, (inputs.to(dtype), targets), micro_batch=13)
         hessian = Counting(objective)
         Counting.work = 0
-        deflated = ls.spectral_density(hessian, tol=1e-9, max_products=30)
+        deflated = ls.spectral_density(hessian, tol=1e-9, max_products=12)
         worked = Counting.work
         Counting.work = 0
-        classical = ls.spectral_density(hessian, method="classical", probes=4, steps=15)
+        classical = ls.spectral_density(hessian, method="classical", probes=4, steps=5)
         vector = torch.linspace(-1, 1, objective.n, dtype=dtype)
         results[str(dtype)] = {
             "loss and gradient": digest(objective.loss(), objective.gradient()),

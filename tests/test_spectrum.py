@@ -16,7 +16,9 @@ from tests.cases import Diagonal, cases, plotted_error, trained_spectrum, wasser
 
 Array = NDArray[np.float64]
 SEEDS = 40
-NETS = {"relu": ("relu", 30), "tanh": ("tanh", 30), "early in training": ("tanh", 1)}
+NETS = {"relu": ("relu", 30), "tanh": ("tanh", 30), "early in training": ("relu", 3), "heavy bulk": ("relu", 1)}
+# Errors of 90 products of the long run over those of 800 classical ones: W1, and what a plot shows.
+BOUNDS = {"relu": (0.5, 0.02), "tanh": (0.65, 0.02), "early in training": (0.85, 0.1), "heavy bulk": (2.2, 1.0)}
 PRESCRIBED = {
     "identity": np.ones(500),
     "zero": np.zeros(500),
@@ -55,10 +57,9 @@ def test_one_long_run_is_better_than_ten_short_ones(net: str) -> None:
         [np.median([measure(density, eigenvalues) for density in kind]) for kind in (classical, long_runs(net))]
         for measure in (wasserstein, plotted_error)
     )
-    if net == "early in training":  # a heavy bulk: W1 is that of one probe instead of ten, the plot still better
-        assert w1[1] <= 2 * w1[0] and plotted[1] <= plotted[0] / 2
-    else:
-        assert w1[1] <= w1[0] / 2 and plotted[1] <= plotted[0] / 50
+    # In the heavy bulk nothing converges, and W1 is that of one probe instead of ten.
+    assert w1[1] <= BOUNDS[net][0] * w1[0]
+    assert plotted[1] <= BOUNDS[net][1] * plotted[0]
 
 
 @EACH_NET
@@ -149,10 +150,18 @@ def test_a_small_network_gets_its_exact_spectrum() -> None:
     case = cases()["class weights and ignore_index"]
     density = ls.spectral_density(ls.Hessian(case.objective()), tol=1e-9)
     eigenvalues = np.linalg.eigvalsh(case.hessian().numpy())
-    # A constant added to all logits changes nothing: six of the 43 eigenvalues are zero, and the run ends without them.
-    assert density.n == 43 and density.products == 38 and density.converged
-    assert wasserstein(density, eigenvalues) <= 1e-10
-    assert density.trace == pytest.approx(eigenvalues.sum(), rel=1e-10)
+    # A constant added to all logits changes nothing: six of the 43 eigenvalues are zero, and all six are found.
+    assert density.products == density.n == 43 and density.converged and density.error == 0
+    assert np.abs(density.nodes - eigenvalues).max() <= 1e-10 * np.abs(eigenvalues).max()
+    assert density.trace == pytest.approx(eigenvalues.sum(), rel=1e-10) and density.trace_stderr == 0
+
+
+def test_an_exhausted_run_does_not_claim_more_than_it_knows() -> None:
+    # Without the products to find all copies, nobody can tell from one run which of 40 eigenvalues is the sixfold one.
+    eigenvalues = np.sort(np.r_[np.zeros(6), np.linspace(-1, 2, 37)])
+    density = ls.spectral_density(Diagonal(eigenvalues), max_products=42, tol=1e-9)
+    assert not density.resolved.any() and not density.converged
+    assert density.error >= wasserstein(density, eigenvalues)
 
 
 def test_the_negative_mass_of_float32_products_is_that_of_float64() -> None:

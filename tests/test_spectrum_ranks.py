@@ -31,10 +31,10 @@ def test_any_number_of_ranks_gives_the_same_bits(ranks: int, dtype: str) -> None
 @pytest.mark.parametrize("ranks", [2, 3, 4])
 def test_local_work_shrinks_with_the_number_of_ranks(ranks: int) -> None:
     work = job(ranks)["work"]
-    assert job(1)["work"] == {"data": [30 * BATCHES], "probes": [60 * BATCHES]}
-    assert sum(work["data"]) == 30 * BATCHES and max(work["data"]) <= 30 * -(-BATCHES // ranks)
-    assert sum(work["probes"]) == 60 * BATCHES
-    assert max(work["probes"]) <= 60 * BATCHES / ranks * (1.0 if ranks != 3 else 1.5)
+    assert job(1)["work"] == {"data": [12 * BATCHES], "probes": [20 * BATCHES]}
+    assert sum(work["data"]) == 12 * BATCHES and max(work["data"]) <= 12 * -(-BATCHES // ranks)
+    assert sum(work["probes"]) == 20 * BATCHES
+    assert max(work["probes"]) <= 20 * BATCHES / ranks * (1.0 if ranks != 3 else 1.5)
 
 
 @pytest.mark.parametrize("ranks", [2, 4])

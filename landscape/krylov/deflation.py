@@ -47,7 +47,7 @@ def deflate(rule: Quadrature, n: int, exhausted: bool = False) -> Deflation:
 
     The quadrature's own weights are kept where counting would be wrong: nothing is left to carry the rest of the mass,
     or the weights of the resolved nodes are too large for simple eigenvalues (their n·ω sum to χ² with k degrees of
-    freedom), as for multiple eigenvalues found by an exhausted run.
+    freedom), as for multiple eigenvalues.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def deflate(rule: Quadrature, n: int, exhausted: bool = False) -> Deflation:
     n : int
         Number of eigenvalues.
     exhausted : bool
-        The run ended in an invariant subspace, so every residual is zero.
+        The run ended in an invariant subspace: every node is an eigenvalue, of unknown multiplicity unless there are n.
 
     Returns
     -------
@@ -76,17 +76,19 @@ def deflate(rule: Quadrature, n: int, exhausted: bool = False) -> Deflation:
 def acceptable(rule: Quadrature, n: int, exhausted: bool = False) -> NDArray[np.bool_]:
     """Nodes that pass the four tests of :func:`deflate`, ``(m,)`` bool."""
     nodes, weights = rule.nodes, rule.weights
-    residuals = np.zeros(len(nodes)) if exhausted else rule.residuals
+    light = n * weights <= HEAVIEST
+    if exhausted:
+        # Every node is an eigenvalue; only those that are too heavy to be simple may carry the rest of the mass.
+        return np.asarray(light)
     cumulative = np.cumsum(weights)
     centre = nodes[min(int(np.searchsorted(cumulative, 0.5 * cumulative[-1])), len(nodes) - 1)]
     distance = np.abs(nodes - centre)
     gaps = np.diff(nodes)
     nearest = np.minimum(np.append(gaps, np.inf), np.insert(gaps, 0, np.inf))
-    # A distance of exactly zero must never pass, whatever the largest distance is.
     return np.asarray(
-        (residuals < RESIDUAL * distance)
-        & (residuals < GAP * nearest)
-        & (n * weights <= HEAVIEST)
+        light
+        & (rule.residuals < RESIDUAL * distance)
+        & (rule.residuals < GAP * nearest)
         & (distance >= NEAREST * distance.max())
     )
 

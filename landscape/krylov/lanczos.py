@@ -102,6 +102,21 @@ class Lanczos:
             return
         self.basis.append(residual / norm)
 
+    def restart(self, start: Tensor) -> None:
+        """Continue an exhausted run in the complement of what it has found (collective).
+
+        T gets a zero off the diagonal. After n steps its eigenvalues are all those of A, with their multiplicities.
+
+        Parameters
+        ----------
+        start : (rows,) tensor
+            Row shard of a random vector; its part in the basis is removed.
+        """
+        fresh = self.basis.project_out(start)
+        self.basis.append(fresh / sqrt(self.rows.dot(fresh, fresh)))
+        self.beta[-1] = 0.0
+        self.exhausted = False
+
     def state(self, start: int) -> dict[str, Array]:
         """T and the basis vectors from index ``start`` on, for a checkpoint (collective; vectors on rank 0 only)."""
         full = self.rows.collectives.gather_rows(
