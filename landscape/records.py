@@ -220,6 +220,24 @@ class SpectralDensity:
         """Fraction of eigenvalues below ``-zero_threshold``."""
         return self.mass_below(-self.zero_threshold)
 
+    def mass_band(self, low: float, high: float, level: float = 0.95) -> tuple[float, float]:
+        """Confidence interval of the fraction of eigenvalues in ``(low, high]``, from :meth:`cdf_band`.
+
+        Wide where one heavy node near an end stands for many eigenvalues: their side of the end is not known.
+
+        Parameters
+        ----------
+        low, high : float
+            Ends in units of λ; infinite ones are allowed.
+
+        Returns
+        -------
+        least, most : float
+        """
+        bottom = [float(limit[0]) for limit in self.cdf_band(np.array([low]), level)] if low > -np.inf else [0.0, 0.0]
+        top = [float(limit[0]) for limit in self.cdf_band(np.array([high]), level)] if high < np.inf else [1.0, 1.0]
+        return max(top[0] - bottom[1], 0.0), min(top[1] - bottom[0], 1.0)
+
     @property
     def spread(self) -> float:
         """``mean |λ - median λ|``, the unit of :attr:`error`."""

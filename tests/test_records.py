@@ -63,6 +63,15 @@ def test_bands_contain_the_estimate_grow_with_the_level_and_shrink_with_n() -> N
         assert widths == sorted(widths)
 
 
+def test_the_share_of_a_heavy_node_near_an_end_is_uncertain() -> None:
+    record = density(n=10**6, resolved=np.zeros(4, bool), noise_floor=0.0)
+    least, most = record.mass_band(-np.inf, 1e-6)  # just above a node with half of the mass
+    assert least == pytest.approx(0.1, abs=0.01) and most == pytest.approx(0.6, abs=0.01)
+    assert record.mass_band(-np.inf, np.inf) == (1.0, 1.0)
+    least, most = record.mass_band(-record.zero_threshold, record.zero_threshold)
+    assert least < record.near_zero_mass < most
+
+
 def test_weighted_median() -> None:
     assert weighted_median(np.array([3.0, 1.0, 2.0]), np.array([0.4, 0.3, 0.3])) == 2.0
     assert weighted_median(np.array([7.0]), np.array([1.0])) == 7.0

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from math import isfinite
+from math import inf, isfinite
 from typing import TYPE_CHECKING
-
-from landscape.records import NEAR_ZERO
 
 if TYPE_CHECKING:
     from landscape.records import SpectralDensity
@@ -15,20 +13,33 @@ UNIT = "loss per parameter²"
 
 def density_in_words(density: SpectralDensity) -> list[str]:
     """Lines that state the result, with units and error bars."""
-    floor = density.noise_floor
-    zero = max(floor, NEAR_ZERO * density.magnitude)
+    zero = density.zero_threshold
     resolved = int(density.resolved.sum())
+    negative = share_in_words(density.negative_mass, density.mass_band(-inf, -zero))
+    near_zero = share_in_words(density.near_zero_mass, density.mass_band(-zero, zero))
     rows = [
         ("largest eigenvalue", f"{density.lambda_max:.6g}  {UNIT}"),
         ("smallest eigenvalue", f"{density.lambda_min:.6g}  {UNIT}"),
         ("trace", f"{density.trace:.6g} ± {density.trace_stderr:.2g}  {UNIT}"),
         ("eigenvalues", f"{density.n}, of which {resolved} resolved one by one"),
-        ("negative", f"{100 * density.mass_below(-floor):.3g} % of them lie below the noise floor, λ < −{floor:.2g}"),
-        ("near zero", f"{100 * density.near_zero_mass:.3g} % of them have |λ| ≤ {zero:.2g}"),
+        (
+            "negative",
+            f"{negative} of them have λ < −{zero:.2g}",
+        ),
+        (
+            "near zero",
+            f"{near_zero} of them have |λ| ≤ {zero:.2g}",
+        ),
+        ("rounding", f"eigenvalues below {density.noise_floor:.2g} in magnitude have no sign"),
         ("predicted error", error_in_words(density)),
         ("cost", cost_in_words(density)),
     ]
     return [f"  {name:<20} {text}" for name, text in rows]
+
+
+def share_in_words(mass: float, band: tuple[float, float]) -> str:
+    """A share of the eigenvalues with its 95 % interval."""
+    return f"{100 * mass:.3g} % ({100 * band[0]:.2g} to {100 * band[1]:.2g} %)"
 
 
 def error_in_words(density: SpectralDensity) -> str:

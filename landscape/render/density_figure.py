@@ -13,7 +13,6 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocat
 from numpy.typing import NDArray
 
 from landscape.errors import InputError
-from landscape.records import NEAR_ZERO
 from landscape.render import theme
 from landscape.render.formats import check_suffix
 
@@ -271,11 +270,11 @@ def _facts(record: SpectralDensity, smoothing: str | None) -> list[list[str]]:
     cost = [f"{record.products} products, {record.probes} probe{'s' if record.probes > 1 else ''}"]
     error = [f"predicted error {_number(record.error, 2)} (asked: {_number(record.tol, 2)})"]
     error = error if isfinite(record.error) else []
-    floor, zero = record.noise_floor, max(record.noise_floor, NEAR_ZERO * record.magnitude)
-    below = f"below the noise floor (λ < −{_number(floor)})" if floor > 0 else "negative"
+    zero = record.zero_threshold
     signs = [
-        f"{below}: {_share(record.mass_below(-floor))}",
-        f"near zero (|λ| ≤ {_number(zero)}): {_share(record.near_zero_mass)}",
+        f"λ < −{_number(zero, 2)}: {_share(record.negative_mass, record.mass_band(-np.inf, -zero))}",
+        f"|λ| ≤ {_number(zero, 2)}: {_share(record.near_zero_mass, record.mass_band(-zero, zero))}",
+        f"noise floor {_number(record.noise_floor, 2)}",
     ]
     if smoothing is None:
         return [ends + count + cost + error, signs]
@@ -299,5 +298,6 @@ def _number(value: float, digits: int = 3) -> str:
     return text
 
 
-def _share(value: float) -> str:
-    return f"{100 * value:.3g} %"
+def _share(value: float, band: tuple[float, float]) -> str:
+    """A share of the eigenvalues with its 95 % interval."""
+    return f"{100 * value:.3g} % ({100 * band[0]:.2g} to {100 * band[1]:.2g} %)"
