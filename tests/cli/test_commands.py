@@ -268,25 +268,30 @@ def test_quick_commands_load_neither_torch_nor_mpi():
     assert f"landscape {landscape.__version__}" in done.stdout
 
 
-def test_killed_and_resumed_gives_the_same_bits():
+# Killed when about 78 of 86 products are done: with three micro-batches, rank 0 of two works on two of them per product.
+@pytest.mark.parametrize(
+    ("ranks", "evaluations"), [(0, "245"), pytest.param(2, "165", marks=pytest.mark.mpi, id="two ranks, then one")]
+)
+def test_killed_at_nine_tenths_a_resumed_run_is_short_and_gives_the_same_bits(ranks, evaluations):
     asked = ["spectrum", "--objective", "mine.py:mortal", "--tol", "1e-9", "--no-figure"]
-    whole = start(*asked, "-o", "whole.h5", DIE_AFTER="-1")
-    assert whole.returncode in (0, 3), whole.stderr
-    killed = start(*asked, "-o", "again.h5", "--checkpoint-seconds", "0", DIE_AFTER="40")
-    assert killed.returncode == -signal.SIGKILL
-    described = store.describe("again.h5.state")
-    assert 0 < described["last"]["steps"] < landscape.load("whole.h5").products
+    assert run([*asked, "-o", "whole.h5"]) == 0
+    whole = landscape.load("whole.h5")
+    killed = start(*asked, "-o", "again.h5", "--checkpoint-seconds", "0", DIE_AFTER=evaluations, ranks=ranks)
+    assert killed.returncode not in (0, 1, 2, 3)
+    steps = store.describe("again.h5.state")["last"]["steps"]
+    assert 0.88 <= steps / whole.products <= 0.95
     info = start("info", "again.h5.state")
-    assert f"{described['last']['steps']} products done of at most" in info.stdout
+    assert f"{steps} products done of at most" in info.stdout
     refused = start(*asked, "-o", "again.h5", "--seed", "1")
     assert refused.returncode == 2
     assert "half-done run of another configuration:\n  seed: 0 there, 1 now" in refused.stderr
-    resumed = start(*asked, "-o", "again.h5", DIE_AFTER="-1")
-    assert resumed.returncode == whole.returncode, resumed.stderr
-    one, other = landscape.load("whole.h5"), landscape.load("again.h5")
-    assert other.provenance["resumed_products"] == described["last"]["steps"]
+    assert run([*asked, "-o", "again.h5"]) == 0
+    resumed = landscape.load("again.h5")
+    assert resumed.provenance["resumed_products"] == steps
+    assert resumed.products == whole.products
+    assert resumed.products - steps <= 0.15 * whole.products
     for name in ("nodes", "weights", "resolved"):
-        assert getattr(one, name).tobytes() == getattr(other, name).tobytes()
+        assert getattr(whole, name).tobytes() == getattr(resumed, name).tobytes()
     assert not Path("again.h5.state").exists()
 
 
