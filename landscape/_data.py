@@ -155,16 +155,19 @@ def _is_pair(data: Any) -> bool:
 
 
 def _as_tensor(leaf: Any) -> Any:
+    """A copy, so that nothing outside can change what was frozen."""
     if isinstance(leaf, Tensor):
-        return leaf.detach()
-    return torch.from_numpy(leaf) if isinstance(leaf, np.ndarray) else leaf
+        return leaf.detach().clone()
+    return torch.from_numpy(leaf.copy()) if isinstance(leaf, np.ndarray) else leaf
 
 
 def _read_loader(loader: Any) -> list[Batch]:
     from torch.utils.data import RandomSampler
 
-    # Iterating a loader draws a seed from the global generator; the user's random stream must not notice.
-    with torch.random.fork_rng():
+    # Iterating a loader draws a seed from its generator or the global one; the user's random stream must not notice.
+    generator = getattr(loader, "generator", None)
+    before = None if generator is None else generator.get_state()
+    with torch.random.fork_rng(devices=[]):
         if isinstance(getattr(loader, "sampler", None), RandomSampler):
             raise InputError(
                 "the DataLoader shuffles (it has a RandomSampler), so its order is not fixed: build it with "
@@ -172,6 +175,8 @@ def _read_loader(loader: Any) -> list[Batch]:
             )
         batches = [tree_map(_as_tensor, batch) for batch in loader]
         again = [tree_map(_as_tensor, batch) for batch, _ in zip(loader, range(CHECKED_BATCHES), strict=False)]
+    if generator is not None:
+        generator.set_state(before)
     if digest(batches[: len(again)]) != digest(again):
         same = _sorted_rows(batches) == _sorted_rows(again) if len(batches) <= CHECKED_BATCHES else False
         cause = (

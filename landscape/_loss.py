@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable
 from functools import partial
@@ -35,10 +36,16 @@ class Loss:
         ``weight(batch)``: the denominator of the batch (samples, tokens, sum of class weights).
     reduction : "mean" or "sum", optional
         Of ``loss(output, target)``; found out by :meth:`settle` if not given.
+    device : torch.device
+        Where a loss that is a module goes; it is copied.
     """
 
     def __init__(
-        self, function: Callable[..., Any], weight: Callable[[Batch], Any] | None, reduction: str | None
+        self,
+        function: Callable[..., Any],
+        weight: Callable[[Batch], Any] | None,
+        reduction: str | None,
+        device: torch.device,
     ) -> None:
         if not callable(function):
             raise InputError(f"loss must be callable, not {type(function).__name__}")
@@ -49,10 +56,17 @@ class Loss:
             declared = function.keywords.get("reduction")
         if declared == "none":
             raise InputError('the loss has reduction="none"; it must return one number: use "mean" or "sum"')
+        self.opaque = _takes_model(function)
+        if self.opaque and reduction == "sum":
+            raise InputError(
+                "loss(model, batch) must return the mean over the batch, with weight=fn(batch) as its denominator; "
+                'reduction="sum" is for loss(output, target)'
+            )
+        if isinstance(function, nn.Module):  # Its class weights are ours from now on, and on our device.
+            function = copy.deepcopy(function).to(device)
         self.function = function
         self.weight = weight
         self.reduction = reduction or declared
-        self.opaque = _takes_model(function)
 
     def denominator(self, batch: Batch) -> float:
         """What the sum over this batch is divided by: the user's weight, the torch loss's own, or samples."""
@@ -84,41 +98,44 @@ class Loss:
         if torch_loss is not None:
             kind, options = torch_loss
             values = kind(output, target, **{**options, "reduction": "none"})
-            return values.reshape(values.shape[0], -1).sum(1)
+            values = values.reshape(values.shape[0], -1).sum(1)
+            if self.reduction == "sum":
+                return values
+            return values * (self.denominator(batch) / self._known_denominator(batch))
         size = batch_size(batch)
-        shares = torch.ones(size)
+        shares = torch.ones(size, dtype=torch.float64)
         if self.weight is not None and self.reduction != "sum":
-            shares = torch.tensor([self.denominator(rows(batch, slice(i, i + 1))) for i in range(size)])
+            weights = [self.denominator(rows(batch, slice(i, i + 1))) for i in range(size)]
+            shares = torch.tensor(weights, dtype=torch.float64)
         counted = shares.nonzero().reshape(-1)
         values = torch.func.vmap(lambda out, tgt: self._scalar(self.function(_alone(out), _alone(tgt))))(
             rows(output, counted), rows(target, counted)
         )
         return values * shares[counted].to(values)
 
-    def settle(self, model: Model, batches: list[Batch]) -> None:
-        """Find out whether the loss is a mean or a sum, and check that its denominators are right.
+    def settle(self, model: Model, batch: Batch) -> None:
+        """Find out whether the loss is a mean or a sum, and check that its denominator for a batch is right.
 
         Raises
         ------
         InputError
-            If the loss of a batch is not what the losses of its halves say.
+            If the loss of the batch is not what the losses of its halves say.
         """
-        for batch in batches:
-            if self.opaque:
-                self._check_halves(batch, partial(self._of_model, model, batch))
-                continue
-            data, target = batch
-            output = model(data)
-            try:
-                self.function(output, target)
-            except Exception as error:
-                raise InputError(
-                    f"loss(output, target) raised {type(error).__name__}: {error}. If your loss takes (model, batch), "
-                    "name its first parameter `model`"
-                ) from error
-            if self.reduction is None:
-                self.reduction = self._detect(output, target)
-            self._check_halves(batch, partial(self._of_rows, output, target))
+        if self.opaque:
+            self._check_halves(batch, partial(self._of_model, model, batch))
+            return
+        data, target = batch
+        output = model(data)
+        try:
+            self.function(output, target)
+        except Exception as error:
+            raise InputError(
+                f"loss(output, target) raised {type(error).__name__}: {error}. If your loss takes (model, batch), "
+                "name its first parameter `model`"
+            ) from error
+        if self.reduction is None:
+            self.reduction = self._detect(output, target)
+        self._check_halves(batch, partial(self._of_rows, output, target))
 
     def _of_model(self, model: Model, batch: Batch, part: slice) -> Any:
         return self.function(model, rows(batch, part))
@@ -133,18 +150,20 @@ class Loss:
         parts = [slice(0, size), slice(0, size // 2), slice(size // 2, size)]
         try:
             weights = [self.denominator(rows(batch, part)) for part in parts]
-            values = [
-                self._scalar(evaluate(part)).item() if weight else 0.0
-                for part, weight in zip(parts, weights, strict=True)
+            results = [
+                self._scalar(evaluate(part)) if weight else None for part, weight in zip(parts, weights, strict=True)
             ]
-        except (InputError, IndexError, RuntimeError, TypeError, ValueError):
+            precision = next(result.dtype for result in results if result is not None)
+            values = [0.0 if result is None else result.item() for result in results]
+        except (InputError, StopIteration, IndexError, RuntimeError, TypeError, ValueError):
             return  # A batch that cannot be cut (padded, nested, of fixed size) cannot be checked either.
         if self.reduction != "sum":
             values = [value * weight for value, weight in zip(values, weights, strict=True)]
         if not all(isfinite(value) for value in values):
             return  # Reported with its batch by the evaluation that follows.
         whole, first, second = values
-        if abs(whole - first - second) > 1e-3 * max(abs(value) for value in values):
+        tolerance = 1e3 * torch.finfo(precision).eps
+        if abs(whole - first - second) > tolerance * max(abs(value) for value in values):
             raise InputError(
                 f"the loss of a batch is not the {self.reduction or 'mean'} over its samples: times the denominator it "
                 f"is {whole:.6g} for {size} samples, but {first:.6g} + {second:.6g} for its halves. If it divides by "
@@ -176,7 +195,8 @@ class Loss:
     def _torch_loss(self) -> tuple[Callable[..., Tensor], dict[str, Any]] | None:
         """torch's own cross entropy or NLL with its options, whose denominators are known exactly."""
         function = self.function
-        if isinstance(function, _CROSS_ENTROPIES):
+        # A subclass may compute something else.
+        if isinstance(function, _CROSS_ENTROPIES) and type(function) in _CROSS_ENTROPIES:
             kind = functional.cross_entropy if isinstance(function, nn.CrossEntropyLoss) else functional.nll_loss
             options: dict[str, Any] = {"weight": function.weight, "ignore_index": function.ignore_index}
             if isinstance(function, nn.CrossEntropyLoss):
@@ -193,8 +213,8 @@ class Loss:
         if torch_loss is None:
             return float(batch_size(batch))
         target, options = batch[1], torch_loss[1]
-        if torch.is_floating_point(target):
-            return float(batch_size(batch))
+        if torch.is_floating_point(target):  # Class probabilities, (N, C, ...): one loss per sample and position.
+            return float(target.numel() / target.shape[1]) if target.dim() > 1 else 1.0
         counted = target[target != options.get("ignore_index", -100)]
         weight = options.get("weight")
         if weight is None:

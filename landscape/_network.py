@@ -62,6 +62,17 @@ def check_dropout(model: nn.Module) -> None:
         )
 
 
+def check_batch_statistics(model: nn.Module) -> None:
+    """Refuse batch norm without running statistics, whose output depends on how the data are cut."""
+    for name, module in model.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None:
+            raise InputError(
+                f"{name or 'model'} ({type(module).__name__}) has track_running_stats=False, so even in eval mode "
+                "every sample's output depends on its micro-batch: no mean over samples exists. Train with running "
+                "statistics"
+            )
+
+
 class Network:
     """A frozen copy of a module, in evaluation mode, called with explicit parameters and buffers.
 
@@ -88,6 +99,7 @@ class Network:
     def __init__(self, model: nn.Module, selection: Selection, device: torch.device | None) -> None:
         model = unwrap(model)
         check_dropout(model)
+        check_batch_statistics(model)
         try:
             self.module = copy.deepcopy(model)
         except Exception as error:
@@ -110,8 +122,10 @@ class Network:
         if len(kinds) > 1:
             listed = ", ".join(sorted(f"{dtype} on {place}" for dtype, place in kinds))
             raise InputError(f"the parameters must share one dtype and one device, but they are {listed}")
-        if not values[0].dtype.is_floating_point:
-            raise InputError(f"the parameters must be real floating-point numbers, not {values[0].dtype}")
+        if values[0].dtype not in (torch.float32, torch.float64):
+            raise InputError(
+                f"the parameters must be float32 or float64, not {values[0].dtype}: convert a copy, model.float()"
+            )
         self.shapes = tuple(value.shape for value in values)
         self.theta = torch.cat([value.reshape(-1) for value in values])
         self.fixed = {name: value.detach().clone() for name, value in parameters.items() if name not in chosen}
@@ -127,7 +141,7 @@ class Network:
         self, variables: dict[str, Tensor], fixed: dict[str, Tensor], buffers: dict[str, Tensor]
     ) -> Callable[[Any], Any]:
         """The network as a function of its input at given parameters."""
-        state = {**fixed, **buffers, **variables}
+        state = {**fixed, **_copies(buffers), **variables}
         return lambda data: torch.func.functional_call(self.module, state, (data,))
 
     def bind_loss(
@@ -139,19 +153,31 @@ class Network:
     ) -> Any:
         """Evaluate ``function(module)`` while the module holds the given parameters."""
         wrapper = _Apply(self.module)
-        state = {f"module.{name}": value for name, value in {**fixed, **buffers, **variables}.items()}
+        state = {f"module.{name}": value for name, value in {**fixed, **_copies(buffers), **variables}.items()}
         return torch.func.functional_call(wrapper, state, (function,))
 
     @contextmanager
     def scope(self) -> Iterator[None]:
-        """Kernels that have second derivatives: math attention, no cuDNN recurrent layers; restored on exit."""
+        """Derivatives on, and kernels that have two of them; everything is restored on exit.
+
+        Attention by the math kernel and not by its inference fast path, no cuDNN recurrent layers, no autocast.
+        """
         from torch.nn.attention import SDPBackend, sdpa_kernel
 
         with ExitStack() as stack:
+            stack.callback(torch.backends.mha.set_fastpath_enabled, torch.backends.mha.get_fastpath_enabled())
+            torch.backends.mha.set_fastpath_enabled(False)
+            stack.enter_context(torch.enable_grad())
+            stack.enter_context(torch.autocast(self.theta.device.type, enabled=False))
             stack.enter_context(sdpa_kernel(SDPBackend.MATH))
             if self.recurrent and torch.backends.cudnn.is_available():
                 stack.enter_context(torch.backends.cudnn.flags(enabled=False))
             yield
+
+
+def _copies(buffers: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What a forward pass may write to without changing the objective."""
+    return {name: value.clone() for name, value in buffers.items()}
 
 
 class _Apply(nn.Module):

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
@@ -17,12 +16,10 @@ from torch.utils._pytree import tree_map
 from landscape._data import Batch, batch_size, freeze
 from landscape._loss import Loss
 from landscape._network import Network, Selection
+from landscape._ranks import check_same, common_point, common_tensors, refused_together
 from landscape.errors import InputError
 from landscape.parallel import ProcessGrid, exact_sum, order_free_sum
 from landscape.parallel.rows import RowPartition
-
-# Ranks may differ by rounding (the rest is broadcast), not by their random seed.
-LARGEST_DIFFERENCE = 1e-2
 
 
 class Objective:
@@ -99,7 +96,7 @@ class Objective:
         self.weight_decay = float(weight_decay)
         self.metrics = dict(metrics or {})
         self._network = Network(model, parameters, torch.device(device) if device is not None else None)
-        self._loss = Loss(loss, weight, reduction)
+        self._loss = Loss(loss, weight, reduction, self._network.theta.device)
         fixed = freeze(data, micro_batch, samples, seed)
         self._batches, self.samples, self.data_digest = fixed.batches, sum(fixed.sizes), fixed.digest
         if not self._loss.opaque and not all(isinstance(b, (tuple, list)) and len(b) == 2 for b in self._batches):
@@ -144,16 +141,16 @@ class Objective:
 
     @property
     def batches(self) -> int:
-        """Number of micro-batches over all ranks."""
-        return len(self._batches)
+        """Number of micro-batches over all ranks that have any weight."""
+        return len(self._counted)
 
     @property
     def denominator(self) -> float:
         """What the sum over all samples is divided by."""
-        return math.fsum(self._denominators)
+        return math.fsum(self._denominators[index] for index in self._counted)
 
     def at(self, point: Any, buffers: Mapping[str, Tensor] | None = None) -> Objective:
-        """The same function at another point.
+        """The same function at another point (collective; the ranks must agree on it).
 
         Parameters
         ----------
@@ -182,6 +179,7 @@ class Objective:
             other.theta = self._vector(point)
         if buffers:
             other.buffers = {**other.buffers, **_matching(buffers, other.buffers, "buffer")}
+        other._share_point()
         return other
 
     def on(self, grid: ProcessGrid) -> Objective:
@@ -215,8 +213,9 @@ class Objective:
         """
         self.grid.meet("Objective.evaluate")
         sums: dict[str, list[float]] = {name: [] for name in self.metrics}
-        with torch.no_grad(), self._network.scope():
-            for _, batch, _ in self.mine():
+        with self._network.scope(), torch.no_grad():
+            for index in range(self.grid.data.rank, len(self._batches), self.grid.data.size):
+                batch = self._on_device(self._batches[index])
                 if self.opaque:
                     values = {
                         name: self._bind_loss(self.variables(), partial(_swapped, metric, batch))
@@ -260,7 +259,7 @@ class Objective:
 
     def mine(self) -> Iterator[tuple[int, Batch, float]]:
         """This rank's micro-batches: index, batch on the device, denominator."""
-        for index in range(self.grid.data.rank, self.batches, self.grid.data.size):
+        for index in self._counted[self.grid.data.rank :: self.grid.data.size]:
             yield index, self._on_device(self._batches[index]), self._denominators[index]
 
     def mean_of(self, contribution: Callable[[Batch, float], Tensor], rows: RowPartition | None = None) -> Tensor:
@@ -284,7 +283,7 @@ class Objective:
                 yield contribution(batch, denominator)
 
         def describe(local: int) -> str:
-            return self.describe_batch(data.rank + local * data.size)
+            return self.describe_batch(self._counted[data.rank + local * data.size])
 
         with self._network.scope():
             total = order_free_sum(
@@ -303,11 +302,13 @@ class Objective:
         """Name a micro-batch for a message."""
         start = sum(batch_size(batch) for batch in self._batches[:index])
         stop = start + batch_size(self._batches[index])
-        return f"micro-batch {index} of {self.batches} (samples {start} to {stop - 1})"
+        return f"micro-batch {index} of {len(self._batches)} (samples {start} to {stop - 1})"
 
     def describe(self) -> dict[str, Any]:
-        """What identifies this function and point, for provenance and for resuming."""
+        """What identifies this function and point, for provenance and for resuming (collective)."""
         return {
+            # Code has no digest, but another loss or forward pass has another value.
+            "loss": f"{self._mean_loss():.6g}",
             "model": type(self._network.module).__name__,
             "n": self.n,
             "samples": self.samples,
@@ -321,7 +322,7 @@ class Objective:
 
     def _mean_loss(self) -> float:
         values, broken = [], None
-        with torch.no_grad(), self._network.scope():
+        with self._network.scope(), torch.no_grad():
             for index, batch, denominator in self.mine():
                 values.append(self.numerator(self.variables(), batch, denominator).item())
                 if broken is None and not math.isfinite(values[-1]):
@@ -334,21 +335,18 @@ class Objective:
 
     def _prepare(self) -> None:
         """Pre-flight: settle the loss's reduction and denominators, and see that two evaluations agree."""
-        shown = sorted({0, len(self._batches) // 2, len(self._batches) - 1})
-        samples = [self._on_device(self._batches[index]) for index in shown]
         devices = [self.device.index or 0] if self.device.type == "cuda" else []
-        with torch.no_grad(), self._network.scope(), torch.random.fork_rng(devices=devices):
-            if self.opaque:
-                self._bind_loss(self.variables(), lambda module: self._loss.settle(module, samples))
-            else:
-                self._loss.settle(lambda data: self.output(self.variables(), data), samples)
-            weights = [self._loss.denominator(batch) for batch in self._batches]
+        with self._network.scope(), torch.no_grad(), torch.random.fork_rng(devices=devices):
+            mine = range(self.grid.data.rank, len(self._batches), self.grid.data.size)
+            # The first batch on every rank, so that all find the same reduction; the others where they are evaluated.
+            refused_together(lambda: self._settle({0, *mine}), self.grid.data)
+            self._denominators = [self._loss.denominator(self._on_device(batch)) for batch in self._batches]
             # A micro-batch of weight 0 (all targets ignored) adds nothing, but its mean would be 0/0.
-            self._batches = [batch for batch, value in zip(self._batches, weights, strict=True) if value > 0]
-            self._denominators = [value for value in weights if value > 0]
-            if not self._batches:
+            self._counted = [index for index, value in enumerate(self._denominators) if value > 0]
+            if not self._counted:
                 raise InputError("the data is empty: every batch has weight 0")
-            first, denominator = self._on_device(self._batches[0]), self._denominators[0]
+            first = self._on_device(self._batches[self._counted[0]])
+            denominator = self._denominators[self._counted[0]]
             once, again = (self.numerator(self.variables(), first, denominator).item() for _ in range(2))
         # NaN is not a sign of randomness; the full evaluation below names its batch.
         if once != again and not (math.isnan(once) and math.isnan(again)):
@@ -366,39 +364,29 @@ class Objective:
                     "argument, or is its result detached?"
                 )
 
+    def _settle(self, indices: set[int]) -> None:
+        for index in sorted(indices):
+            batch = self._on_device(self._batches[index])
+            if self.opaque:
+                self._bind_loss(self.variables(), partial(_swapped, self._loss.settle, batch))
+            else:
+                self._loss.settle(lambda data: self.output(self.variables(), data), batch)
+
     def _check_ranks(self) -> None:
         """Compare what the ranks brought; broadcast theta and buffers from rank 0."""
-        world = self.grid.world
-        if world.size == 1:
-            return
         facts = {
             "the parameters' names and shapes": str(list(zip(self.names, map(tuple, self.shapes), strict=True))),
+            "dtype or weight_decay": f"{self.dtype} {self.weight_decay!r}",
             "the number of micro-batches": str(len(self._batches)),
             "the data (unseeded shuffle or augmentation? a DistributedSampler?)": self.data_digest,
         }
-        for rank, theirs in enumerate(world.all_gather_object(facts)):
-            different = [what for what, value in world.broadcast_object(facts).items() if theirs[what] != value]
-            if different:
-                raise InputError(
-                    f"rank {rank} differs from rank 0 in {', '.join(different)}; every rank must build the same "
-                    "Objective"
-                )
-        reference = self.theta.clone()
-        world.broadcast(reference)
-        scale = float(torch.linalg.vector_norm(reference.double()))
-        distance = float(torch.linalg.vector_norm(self.theta.double() - reference.double()))
-        distances = world.all_gather_object(distance)
-        worst = int(np.argmax(distances))
-        if not distances[worst] <= LARGEST_DIFFERENCE * scale:
-            raise InputError(
-                f"rank {worst} arrived with other parameters than rank 0 (distance "
-                f"{distances[worst] / (scale or 1):.2g} times their norm): was the model built or trained "
-                "without a seed? Seed every rank alike, or load the "
-                "same checkpoint on all of them"
-            )
-        self.theta = reference
-        self.fixed = {name: _broadcast(value, world) for name, value in self.fixed.items()}
-        self.buffers = {name: _broadcast(value, world) for name, value in self.buffers.items()}
+        check_same(facts, self.grid.world)
+        self._share_point()
+
+    def _share_point(self) -> None:
+        self.theta = common_point(self.theta, self.grid.world)
+        self.fixed = common_tensors(self.fixed, self.grid.world)
+        self.buffers = common_tensors(self.buffers, self.grid.world)
 
     def _bind_loss(self, variables: dict[str, Tensor], function: Callable[[nn.Module], Any]) -> Any:
         return self._network.bind_loss(function, variables, self.fixed, self.buffers)
@@ -461,8 +449,3 @@ def _matching(values: Mapping[str, Tensor], like: Mapping[str, Tensor], kind: st
 
 def _swapped(function: Callable[[nn.Module, Batch], Any], batch: Batch, module: nn.Module) -> Any:
     return function(module, batch)
-
-
-def _broadcast(value: Tensor, world: Any) -> Tensor:
-    """The tensor of rank 0, whatever its dtype."""
-    return torch.as_tensor(world.broadcast_object(value.cpu().numpy())).to(value.device)

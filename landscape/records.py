@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from landscape.errors import InputError
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -142,7 +144,7 @@ class SpectralDensity:
         array of the shape of ``x``, in units of 1/λ.
         """
         x = np.asarray(x, float)
-        return _kernel(x, self.nodes, sigma or self.default_sigma) @ self.weights
+        return _kernel(x, self.nodes, self._width(sigma)) @ self.weights
 
     def pdf_band(self, x: ArrayLike, sigma: float | None = None, level: float = 0.95) -> tuple[Array, Array]:
         """Pointwise confidence band of :meth:`pdf`.
@@ -150,12 +152,21 @@ class SpectralDensity:
         Three parts: the random start vector (the Dirichlet law of its weights, known without repetition), the
         quadrature (half the distance to the companion rule) and the residuals of the resolved nodes.
 
+        Parameters
+        ----------
+        x : array_like
+            Positions on the eigenvalue axis.
+        sigma : float, optional
+            Kernel width in units of λ, default :attr:`default_sigma`.
+        level : float
+            Probability of the band at each x.
+
         Returns
         -------
         low, high : arrays of the shape of ``x``
         """
         x = np.asarray(x, float)
-        sigma = sigma or self.default_sigma
+        sigma = self._width(sigma)
         kernel = _kernel(x, self.nodes, sigma)
         centre = kernel @ self.weights
         bulk = ~self.resolved
@@ -187,6 +198,13 @@ class SpectralDensity:
         standard deviation ``sqrt(2F(1-F)/(n+2))``. The quadrature adds the Chebyshev–Markov–Stieltjes envelope (the
         mass up to a node is known up to that node's weight), narrowed linearly with the distance from the node;
         rounding adds a shift of ``noise_floor``.
+
+        Parameters
+        ----------
+        x : array_like
+            Positions on the eigenvalue axis.
+        level : float
+            Probability of the band at each x.
 
         Returns
         -------
@@ -252,14 +270,14 @@ class SpectralDensity:
         """
         spread = self.spread
         if spread == 0:
-            return 0.0
+            # One node: all eigenvalues are equal, or nothing is known yet.
+            return 0.0 if np.all(self.residuals <= 4 * self.noise_floor) else 1.0
         order = np.argsort(self.nodes, kind="stable")
         nodes = self.nodes[order]
         gaps = np.diff(nodes)
         # Sixteen midpoints per gap: the envelope is piecewise linear, the Beta term smooth.
         fractions = (np.arange(16) + 0.5) / 16
         x = nodes[:-1, None] + fractions * gaps[:, None]
-        deviation = np.zeros_like(x)
         left, right, probe_deviation = self._cdf_parts(x)
         deviation = np.hypot(sqrt(2 / np.pi) * probe_deviation, 0.5 * np.maximum(left, right))
         noise = self.noise_floor * self._bulk()[0]
@@ -276,6 +294,13 @@ class SpectralDensity:
         from landscape import render
 
         return render.density(self, path, **options)
+
+    def _width(self, sigma: float | None) -> float:
+        if sigma is None:
+            return self.default_sigma
+        if not (np.isfinite(sigma) and sigma > 0):
+            raise InputError(f"sigma must be a positive width on the eigenvalue axis, not {sigma}")
+        return sigma
 
     def _bulk(self) -> tuple[float, int]:
         """Mass and number of the eigenvalues that are not resolved."""
@@ -359,6 +384,8 @@ def _quantile(level: float) -> float:
     """Half-width of a central normal interval in standard deviations."""
     from scipy.special import ndtri
 
+    if not 0 < level < 1:
+        raise InputError(f"level must lie between 0 and 1, such as 0.95, not {level}")
     return float(ndtri(0.5 + level / 2))
 
 

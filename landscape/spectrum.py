@@ -157,14 +157,15 @@ def _deflated(
     small = limit == operator.n <= DEFAULT_PRODUCTS
     run = DurableLanczos(worker, settings["seed"], 0, state, checkpoint_seconds, complete=small)
     while run.steps < limit and not run.lanczos.exhausted:
-        run.advance()
-        if run.steps % ROUND == 0 and not small:
+        # Before the product, so that a resumed run decides again what was decided at its checkpoint.
+        if run.steps and run.steps % ROUND == 0 and not small:
             error = _density(operator, [run.result()], settings).error if operator.grid.rank == 0 else 0.0
             error = operator.grid.world.broadcast_object(error)
+            if error <= settings["tol"]:
+                break
+        run.advance()
         if progress is not None:
             progress(run.steps, limit, f"error {error:.3f}" if isfinite(error) else "")
-        if error <= settings["tol"]:
-            break
     operator.products += worker.products
     return worker, [run.result()]
 

@@ -116,6 +116,12 @@ class Tied(nn.Module):
         return self.decoder(torch.tanh(self.encoder(data)))
 
 
+class Focal(nn.CrossEntropyLoss):
+    def forward(self, output: Tensor, target: Tensor) -> Tensor:
+        values = functional.cross_entropy(output, target, reduction="none")
+        return ((1 - torch.exp(-values)) ** 2 * values).mean()
+
+
 class OnDict(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -171,6 +177,47 @@ def cases() -> dict[str, Case]:
         lambda o, t: factor * cross_entropies(o, t.clamp(max=2)),
         float(factor.sum()),
         cut((inputs, some), 9),
+    )
+
+    result["class weights, samples as denominator"] = supervised(
+        mlp(),
+        nn.CrossEntropyLoss(weight=class_weight, reduction="sum"),
+        data,
+        lambda o, t: class_weight[t] * cross_entropies(o, t),
+        n,
+        cut(data, 9),
+    )
+    soft = (inputs, torch.softmax(torch.randn(n, 3, dtype=torch.float64), 1))
+    result["class probabilities"] = supervised(
+        mlp(), nn.CrossEntropyLoss(), soft, lambda o, t: -(t * o.log_softmax(1)).sum(1), n, cut(soft, 9)
+    )
+    result["focal loss, a subclass of cross entropy"] = supervised(
+        mlp(),
+        Focal(),
+        data,
+        lambda o, t: (1 - torch.exp(-cross_entropies(o, t))) ** 2 * cross_entropies(o, t),
+        n,
+        cut(data, 9),
+    )
+    spread = nn.Sequential(nn.Linear(4, 15), nn.Unflatten(1, (3, 5))).double()
+    positions = (inputs, torch.softmax(torch.randn(n, 3, 5, dtype=torch.float64), 1))
+    result["probabilities at positions"] = supervised(
+        spread,
+        nn.CrossEntropyLoss(),
+        positions,
+        lambda o, t: -(t * o.log_softmax(1)).sum((1, 2)),
+        5 * n,
+        cut(positions, 9),
+    )
+    tokens = torch.randint(0, 3, (n, 5), generator=torch.Generator().manual_seed(2))
+    tokens[:4] = -100
+    result["ignored tokens"] = supervised(
+        spread,
+        functional.cross_entropy,
+        (inputs, tokens),
+        lambda o, t: torch.where(t < 0, 0.0, -o.log_softmax(1).gather(1, t.clamp(min=0)[:, None])[:, 0]).sum(1),
+        float((tokens >= 0).sum()),
+        cut((inputs, tokens), 4),
     )
 
     convolution = nn.Sequential(

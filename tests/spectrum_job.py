@@ -87,6 +87,15 @@ def main() -> None:
         with torch.no_grad():
             nudged[0].weight.mul_(1 + 1e-6 * grid.rank)
         refusals["rounding"] = refused(nudged, loss, data())
+        objective = ls.Objective(model(), loss, data())
+        theirs = torch.randn(objective.n, generator=torch.Generator().manual_seed(grid.rank))
+        results["vector"] = [
+            digest(product) for product in grid.world.all_gather_object(ls.Hessian(objective) @ theirs)
+        ]
+        try:
+            objective.at(theirs)
+        except ls.InputError as error:
+            refusals["another point"] = str(error)
         everyone = grid.world.all_gather_object(refusals)
         results["refusals"] = refusals
         results["all ranks say the same"] = all(other == refusals for other in everyone)

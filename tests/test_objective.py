@@ -98,6 +98,50 @@ def test_samples_are_a_seeded_subset() -> None:
         build(samples=24)
 
 
+def test_nothing_outside_changes_what_was_frozen() -> None:
+    inputs, targets = points()
+    loss = nn.CrossEntropyLoss(weight=torch.ones(3, dtype=torch.float64))
+    objective = build(loss=loss, data=(inputs, targets))
+    before = objective.loss()
+    inputs *= 3
+    loss.weight[0] = 5
+    assert objective.loss() == before
+
+
+def test_buffers_that_a_forward_pass_writes_do_not_leak() -> None:
+    class Counting(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = mlp()
+            self.register_buffer("calls", torch.zeros(1))
+
+        def forward(self, data: Tensor) -> Tensor:
+            self.calls += 1
+            return self.layer(data)
+
+    objective = build(Counting())
+    before = objective.describe()
+    objective.gradient()
+    assert objective.buffers["calls"].item() == 0
+    assert objective.describe() == before
+
+
+def test_metrics_count_samples_whose_loss_is_ignored() -> None:
+    inputs, targets = points()
+    targets[:9] = -100
+    objective = build(data=cut((inputs, targets), 9), metrics={"one": lambda output, target: 1.0})
+    assert objective.batches == 2
+    assert objective.evaluate()["one"] == 1.0
+
+
+def test_the_random_stream_of_a_loader_is_left_alone() -> None:
+    generator = torch.Generator().manual_seed(3)
+    loader = DataLoader(TensorDataset(*points()), batch_size=7, generator=generator)
+    before = generator.get_state()
+    build(data=loader)
+    assert torch.equal(generator.get_state(), before)
+
+
 def test_wrapped_models_are_unwrapped() -> None:
     assert build(nn.DataParallel(mlp())).loss() == build().loss()
 
@@ -176,6 +220,19 @@ def frozen() -> nn.Module:
         (r"X and y differ in their number of samples: 23 and 20", lambda: {"data": (points()[0], points()[1][:20])}),
         (r"is sharded \(FSDP\)", lambda: {"model": Sharded(4, 3)}),
         (r"must be a torch.nn.Module, not function", lambda: {"model": lambda x: x}),
+        (
+            r"not the mean over its samples.*weight=fn\(batch\)",
+            lambda: {
+                "loss": lambda o, t: nn.functional.cross_entropy(o, t, ignore_index=1),
+                "data": [*cut(points(), 9)[:1], *cut(points(seed=2), 9)],
+            },
+        ),
+        (r"must return the mean over the batch", lambda: {"loss": lambda model, batch: 0.0, "reduction": "sum"}),
+        (
+            r"1 \(BatchNorm1d\) has track_running_stats=False",
+            lambda: {"model": nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3, track_running_stats=False)).double()},
+        ),
+        (r"must be float32 or float64, not torch.bfloat16", lambda: {"model": mlp().bfloat16()}),
         (r"weight_decay must be finite", lambda: {"weight_decay": -1.0}),
     ],
 )

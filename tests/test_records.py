@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
+from landscape.errors import InputError
 from landscape.records import SpectralDensity, weighted_median
 
 
@@ -72,12 +73,20 @@ def test_the_share_of_a_heavy_node_near_an_end_is_uncertain() -> None:
     assert least < record.near_zero_mass < most
 
 
+def test_impossible_widths_and_levels_are_refused() -> None:
+    with pytest.raises(InputError, match="sigma must be a positive width"):
+        density().pdf([0.0], sigma=-0.1)
+    with pytest.raises(InputError, match="level must lie between 0 and 1"):
+        density().cdf_band([0.0], level=95)
+
+
 def test_weighted_median() -> None:
     assert weighted_median(np.array([3.0, 1.0, 2.0]), np.array([0.4, 0.3, 0.3])) == 2.0
     assert weighted_median(np.array([7.0]), np.array([1.0])) == 7.0
 
 
-def test_a_single_node_is_no_error() -> None:
-    record = SpectralDensity(np.array([2.0]), np.array([1.0]), 100)
+def test_a_single_node_knows_everything_or_nothing() -> None:
+    record = SpectralDensity(np.array([2.0]), np.array([1.0]), 100, residuals=np.zeros(1))
     assert record.predicted_error() == 0 and record.spread == 0
+    assert SpectralDensity(np.array([2.0]), np.array([1.0]), 100, residuals=np.array([0.5])).predicted_error() == 1
     assert np.isfinite(record.pdf([2.0])).all() and record.cdf_band([1.0, 3.0])[0].tolist() == [0.0, 1.0]

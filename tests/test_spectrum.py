@@ -198,6 +198,25 @@ def test_a_run_that_was_cut_short_gives_the_same_bits(method: str, tmp_path: Pat
         ls.spectral_density(Diagonal(eigenvalues), **(options | {"seed": 5}), state=state)
 
 
+def test_a_run_that_stopped_by_itself_is_not_continued(tmp_path: Path) -> None:
+    first, again = (
+        ls.spectral_density(Diagonal(exact("relu")), tol=0.15, state=tmp_path / "state", checkpoint_seconds=0)
+        for _ in range(2)
+    )
+    assert first.converged and first.products == again.products < 90
+    assert np.array_equal(first.nodes, again.nodes) and np.array_equal(first.weights, again.weights)
+
+
+def test_many_parameters_in_float32() -> None:
+    # A bulk 10,000 times narrower than the outliers is not rounding, although √n·eps says so.
+    generator = np.random.default_rng(0)
+    eigenvalues = np.sort(np.r_[generator.uniform(-1e-4, 1e-4, 200_000 - 20), np.linspace(0.2, 1, 20)])
+    density = ls.spectral_density(Diagonal(eigenvalues, torch.float32))
+    assert density.converged and density.noise_floor <= 1e-5
+    assert wasserstein(density, eigenvalues) <= density.error
+    assert density.resolved.sum() == 20
+
+
 def test_seeds_differ_and_repeat() -> None:
     first, again, other = (
         ls.spectral_density(Diagonal(exact("relu")), max_products=20, seed=seed) for seed in (0, 0, 1)

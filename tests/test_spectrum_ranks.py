@@ -47,3 +47,9 @@ def test_ranks_that_differ_are_named(ranks: int) -> None:
     assert "rank 1 differs from rank 0" in refusals["other length"]
     assert "nan in micro-batch 15 of 20 (samples 195 to 207)" in refusals["nan"]
     assert refusals["rounding"] == "accepted"
+    assert "rank 1 arrived with other parameters" in refusals["another point"]
+
+
+def test_every_rank_gets_the_product_with_the_vector_of_rank_0() -> None:
+    products = job(3)["vector"]
+    assert len(products) == 3 and len(set(products)) == 1

@@ -82,7 +82,7 @@ class Operator(ABC):
         """Product of one micro-batch's sum (not mean, without weight decay) with a full vector, ``(n,)``."""
 
     def __matmul__(self, vector: Any) -> Any:
-        """Apply the operator (collective).
+        """Apply the operator (collective); the vector is that of rank 0.
 
         Parameters
         ----------
@@ -103,11 +103,16 @@ class Operator(ABC):
             raise InputError(f"a vector must have shape ({self.n},) or ({self.n}, k), not {tuple(columns.shape)}")
         if not bool(torch.isfinite(columns).all()):
             raise InputError("the vector holds NaN or inf")
+        columns = columns.contiguous().clone()
+        self.grid.data.broadcast(columns)
         if columns.dim() == 1:
             result = self.apply(columns)
         else:
             result = torch.stack([self.apply(column) for column in columns.T.contiguous()], 1)
-        return result.cpu().numpy().astype(vector.dtype) if isinstance(vector, np.ndarray) else result
+        if isinstance(vector, np.ndarray):
+            array = result.cpu().numpy()
+            return array.astype(vector.dtype) if np.issubdtype(vector.dtype, np.floating) else array
+        return result
 
     def apply(self, vector: Tensor) -> Tensor:
         """The product with a full vector, ``(n,)``, which every rank holds."""
@@ -142,7 +147,7 @@ class Operator(ABC):
         return LinearOperator(self.shape, matvec=product, rmatvec=product, dtype=np.float64)
 
     def describe(self) -> dict[str, Any]:
-        """What identifies the operator, for provenance and for resuming."""
+        """What identifies the operator, for provenance and for resuming (collective)."""
         return {"operator": self.name, **self.objective.describe()}
 
     def _timed(self, vector: Tensor, rows: RowPartition | None, shift: Tensor) -> Tensor:

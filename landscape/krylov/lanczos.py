@@ -16,6 +16,11 @@ from landscape.parallel.rows import RowPartition
 
 Array = NDArray[np.float64]
 
+# Median of the absolute value of a standard normal number.
+NORMAL_MEDIAN = 0.6745
+# A residual that is all rounding is this many times the rounding of one product at the most.
+BREAKDOWN = 4.0
+
 
 class Lanczos:
     """Tridiagonalization ``A Q = Q T`` of a symmetric operator from one start vector.
@@ -69,15 +74,16 @@ class Lanczos:
     def measured_rounding(self) -> float:
         """Norm of the rounding error of one product as far as it was seen, at least that of storing a vector.
 
-        The asymmetry seen by two unit vectors is about 1/√n of the norm of the error of a product.
+        The asymmetry seen by two unit vectors is about 1/√n of the norm of the error of a product. The median over the
+        steps, because the first vectors lie along the outliers, where the error is not random but large.
         """
-        seen = sqrt(self.rows.n * float(np.mean(np.square(self.asymmetry)))) if self.asymmetry else 0.0
+        seen = sqrt(self.rows.n) * float(np.median(np.abs(self.asymmetry))) / NORMAL_MEDIAN if self.asymmetry else 0.0
         return max(seen, torch.finfo(self.basis.dtype).eps * self.norm)
 
     @property
     def breakdown(self) -> float:
-        """A residual norm that is nothing but rounding: ``√n · eps · ‖T‖``, eps measured but at least the dtype's."""
-        return max(self.measured_rounding, sqrt(self.rows.n) * torch.finfo(self.basis.dtype).eps * self.norm)
+        """A residual norm that is nothing but rounding."""
+        return BREAKDOWN * self.measured_rounding
 
     def step(self) -> None:
         """Apply the operator once and extend T (collective); does nothing once the run is exhausted."""

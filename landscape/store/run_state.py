@@ -188,7 +188,10 @@ def read_configuration(folder: Path) -> dict[str, Any] | None:
     if not path.exists():
         entries = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
         strange = sorted(
-            name for name in entries if not name.endswith(".part") and not (folder / name / HEADER).exists()
+            # A header that was not there a moment ago is that of another rank of this job.
+            name
+            for name in entries
+            if name != HEADER and not name.endswith(".part") and not (folder / name / HEADER).exists()
         )
         if strange:
             raise InputError(

@@ -268,7 +268,7 @@ def test_quick_commands_load_neither_torch_nor_mpi():
     assert f"landscape {landscape.__version__}" in done.stdout
 
 
-# Killed when about 78 of 86 products are done: with three micro-batches, rank 0 of two works on two of them per product.
+# Killed when about 78 of 86 products are done; of the three micro-batches of a product rank 0 of two works on two.
 @pytest.mark.parametrize(
     ("ranks", "evaluations"), [(0, "245"), pytest.param(2, "165", marks=pytest.mark.mpi, id="two ranks, then one")]
 )

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import landscape as ls
-from tests.cases import Case, caller, cases, cut, mlp, points
+from tests.cases import Case, cases, cross_entropies, cut, mlp, points, supervised
 
 CASES = cases()
 WITH_OUTPUTS = [name for name, case in CASES.items() if case.output is not None]
@@ -95,24 +95,27 @@ def test_an_unknown_product_is_refused() -> None:
         ls.Hessian(CASES["mlp"].objective(), "magic")
 
 
-def test_attention_and_recurrence_have_second_derivatives() -> None:
-    torch.manual_seed(0)
-
+def sequence_case() -> Case:
     class Sequence(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.memory = torch.nn.GRU(4, 4, batch_first=True)
-            self.attention = torch.nn.MultiheadAttention(4, 2, batch_first=True)
+            self.encoder = torch.nn.TransformerEncoderLayer(4, 2, 5, batch_first=True, dropout=0.0)
             self.head = torch.nn.Linear(4, 3)
 
         def forward(self, data: torch.Tensor) -> torch.Tensor:
-            states = self.memory(data)[0]
-            return self.head(self.attention(states, states, states, need_weights=False)[0].mean(1))
+            return self.head(self.encoder(self.memory(data)[0]).mean(1))
 
-    model = Sequence().double().eval()
-    inputs, targets = torch.randn(6, 5, 4, dtype=torch.float64), torch.randint(0, 3, (6,))
-    call, loss = caller(model), torch.nn.CrossEntropyLoss()
-    case = Case(model, loss, cut((inputs, targets), 4), full=lambda theta: loss(call(theta, inputs), targets))
+    torch.manual_seed(0)
+    model = Sequence().double()
+    data = torch.randn(6, 5, 4, dtype=torch.float64), torch.randint(0, 3, (6,))
+    loss = torch.nn.CrossEntropyLoss()
+    return supervised(model, loss, data, cross_entropies, 6, cut(data, 4))
+
+
+def test_attention_and_recurrence_have_second_derivatives() -> None:
+    case = sequence_case()
+    assert torch.backends.mha.get_fastpath_enabled()
     objective = case.objective()
     vector = torch.randn(objective.n, dtype=torch.float64)
     # Central differences of the full gradient: independent of every second-derivative rule.
@@ -123,6 +126,34 @@ def test_attention_and_recurrence_have_second_derivatives() -> None:
         slopes.append(torch.autograd.grad(case.full(theta), theta)[0])
     reference = (slopes[0] - slopes[1]) / (2 * step)
     assert (ls.Hessian(objective) @ vector - reference).norm() <= 1e-6 * reference.norm()
+    # The inference fast path of attention has no derivatives; it must be off inside, and on again outside.
+    for operator in (ls.GaussNewton, ls.EmpiricalFisher):
+        assert torch.isfinite(operator(objective) @ vector).all()
+    assert torch.backends.mha.get_fastpath_enabled()
+
+
+def test_gradients_are_on_whatever_surrounds_the_call() -> None:
+    case = CASES["mlp"]
+    vector = torch.ones(43, dtype=torch.float64)
+    expected = ls.Hessian(case.objective()) @ vector
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(ls.Hessian(case.objective()) @ vector, expected)
+
+
+def test_an_integer_vector_is_not_a_reason_to_round() -> None:
+    hessian = ls.Hessian(CASES["mlp"].objective())
+    unit = np.zeros(43, dtype=np.int64)
+    unit[3] = 1
+    assert np.array_equal(hessian @ unit, hessian @ unit.astype(np.float64))
+
+
+def test_a_denominator_of_the_user_scales_every_operator() -> None:
+    case = CASES["mlp"]
+    half = case.objective(weight=lambda batch: 2.0 * len(batch[1]), micro_batch=5)
+    vector = torch.ones(43, dtype=torch.float64)
+    for operator in (ls.Hessian, ls.GaussNewton):
+        close(operator(half) @ vector, operator(case.objective()) @ vector)
+    close(ls.EmpiricalFisher(half) @ vector, 2 * (ls.EmpiricalFisher(case.objective()) @ vector))
 
 
 def test_a_missing_forward_rule_is_explained() -> None:
