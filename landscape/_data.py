@@ -114,6 +114,12 @@ def split(batch: Batch, most: int) -> list[Batch]:
     return [rows(batch, slice(start, stop)) for start, stop in pairwise(edges)]
 
 
+def in_words(batch: Batch) -> str:
+    """Shapes and dtypes of the tensors of a batch."""
+    leaves = [leaf for leaf in tree_flatten(batch)[0] if isinstance(leaf, Tensor)]
+    return " and ".join(f"{leaf.dtype} {tuple(leaf.shape)}" for leaf in leaves)
+
+
 def digest(batches: Iterable[Batch]) -> str:
     """SHA-256 of all values of some batches, in order."""
     result = hashlib.sha256()

@@ -129,10 +129,11 @@ class Loss:
         try:
             self.function(output, target)
         except Exception as error:
-            raise InputError(
-                f"loss(output, target) raised {type(error).__name__}: {error}. If your loss takes (model, batch), "
-                "name its first parameter `model`"
-            ) from error
+            hint = ""
+            if isinstance(error, (TypeError, AttributeError)):
+                hint = ". If your loss takes (model, batch), name its first parameter `model`"
+            reason = str(error).rstrip(".")
+            raise InputError(f"loss(output, target) raised {type(error).__name__}: {reason}{hint}") from error
         if self.reduction is None:
             self.reduction = self._detect(output, target)
         self._check_halves(batch, partial(self._of_rows, output, target))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from landscape._data import Batch, batch_size, freeze
+from landscape._data import Batch, batch_size, freeze, in_words
 from landscape._loss import Loss
 from landscape._network import Network, Selection
 from landscape._ranks import check_same, common_point, common_tensors, refused_together
@@ -95,7 +95,7 @@ class Objective:
         self.grid.meet("Objective")
         self.weight_decay = float(weight_decay)
         self.metrics = dict(metrics or {})
-        self._network = Network(model, parameters, torch.device(device) if device is not None else None)
+        self._network = Network(model, parameters, None if device is None else checked_device(device))
         self._loss = Loss(loss, weight, reduction, self._network.theta.device)
         fixed = freeze(data, micro_batch, samples, seed)
         self._batches, self.samples, self.data_digest = fixed.batches, sum(fixed.sizes), fixed.digest
@@ -367,10 +367,17 @@ class Objective:
     def _settle(self, indices: set[int]) -> None:
         for index in sorted(indices):
             batch = self._on_device(self._batches[index])
-            if self.opaque:
-                self._bind_loss(self.variables(), partial(_swapped, self._loss.settle, batch))
-            else:
-                self._loss.settle(lambda data: self.output(self.variables(), data), batch)
+            try:
+                if self.opaque:
+                    self._bind_loss(self.variables(), partial(_swapped, self._loss.settle, batch))
+                else:
+                    self._loss.settle(lambda data: self.output(self.variables(), data), batch)
+            except (RuntimeError, TypeError, ValueError, IndexError) as error:
+                reason = str(error).splitlines()[0].rstrip(".") if str(error) else ""
+                raise InputError(
+                    f"the model or the loss fails on {self.describe_batch(index)}, {in_words(batch)}, with parameters "
+                    f"of {self.dtype}: {type(error).__name__}: {reason}"
+                ) from error
 
     def _check_ranks(self) -> None:
         """Compare what the ranks brought; broadcast theta and buffers from rank 0."""
@@ -429,6 +436,23 @@ class Objective:
             result.update(name.encode())
             result.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
         return result.hexdigest()
+
+
+def checked_device(device: torch.device | str) -> torch.device:
+    """A device that this installation of torch has.
+
+    Raises
+    ------
+    InputError
+        If it is unknown or not there.
+    """
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise InputError(f"device {str(device)!r} cannot be used here: {reason}") from error
+    return found
 
 
 def _matching(values: Mapping[str, Tensor], like: Mapping[str, Tensor], kind: str) -> dict[str, Tensor]:

@@ -6,7 +6,7 @@ import dataclasses
 import os
 import time
 from collections.abc import Callable
-from math import isfinite, sqrt
+from math import hypot, isfinite, sqrt
 from typing import Any
 
 import numpy as np
@@ -243,12 +243,14 @@ def _trace(density: SpectralDensity) -> tuple[float, float]:
     weights, nodes, n = density.weights, density.nodes, density.n
     bulk = ~density.resolved
     mass = float(weights[bulk].sum())
+    rounding = density.noise_floor * sqrt(n)
     if mass == 0:
-        return float(n * weights @ nodes), 0.0
+        return float(n * weights @ nodes), rounding
     share = weights[bulk] / mass
     variance = max(float(share @ nodes[bulk] ** 2 - (share @ nodes[bulk]) ** 2), 0.0)
     count = n - int(density.resolved.sum())
-    return float(n * weights @ nodes), n * mass * sqrt(2 * variance / ((count + 2) * density.probes))
+    probe = n * mass * sqrt(2 * variance / ((count + 2) * density.probes))
+    return float(n * weights @ nodes), hypot(probe, rounding)
 
 
 def _gradient_equivalents(worker: Operator, recurrences: list[Recurrence]) -> float:

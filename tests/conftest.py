@@ -12,14 +12,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--faults", type=int, default=1, metavar="N", help="rounds of tests that break a run on purpose")
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+def pytest_itemcollected(item: pytest.Item) -> None:
+    if item.get_closest_marker("mpi"):  # one worker, so that ranks do not fight for cores and jobs can be shared
+        item.add_marker(pytest.mark.xdist_group("mpi"))
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         for option in ("slow", "browser"):
             if item.get_closest_marker(option) and not config.getoption(option):
                 item.add_marker(pytest.mark.skip(reason=f"needs --{option}"))
-        if item.get_closest_marker("mpi"):
-            item.add_marker(pytest.mark.xdist_group("mpi"))
 
 
 @pytest.fixture

@@ -233,6 +233,11 @@ def frozen() -> nn.Module:
             lambda: {"model": nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3, track_running_stats=False)).double()},
         ),
         (r"must be float32 or float64, not torch.bfloat16", lambda: {"model": mlp().bfloat16()}),
+        (
+            r"fails on micro-batch 0 of 1 .*torch.float32 \(23, 4\) and torch.int64 \(23,\), with parameters of torch",
+            lambda: {"data": (points()[0].float(), points()[1])},
+        ),
+        (r"device 'hal:9' cannot be used here", lambda: {"device": "hal:9"}),
         (r"weight_decay must be finite", lambda: {"weight_decay": -1.0}),
     ],
 )

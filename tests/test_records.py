@@ -50,6 +50,9 @@ def test_resolved_eigenvalues_have_no_error_bar() -> None:
     x = np.linspace(-1, 6, 100)
     assert np.allclose(whole.cdf_band(x), whole.cdf(x)) and np.allclose(whole.pdf_band(x), whole.pdf(x))
     assert whole.predicted_error() == 0
+    assert SpectralDensity(
+        np.arange(5.0), np.full(5, 0.2), 5, resolved=np.ones(5, bool), noise_floor=0.12
+    ).predicted_error() == pytest.approx(0.1)
 
 
 def test_bands_contain_the_estimate_grow_with_the_level_and_shrink_with_n() -> None:

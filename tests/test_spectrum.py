@@ -151,9 +151,9 @@ def test_a_small_network_gets_its_exact_spectrum() -> None:
     density = ls.spectral_density(ls.Hessian(case.objective()), tol=1e-9)
     eigenvalues = np.linalg.eigvalsh(case.hessian().numpy())
     # A constant added to all logits changes nothing: six of the 43 eigenvalues are zero, and all six are found.
-    assert density.products == density.n == 43 and density.converged and density.error == 0
+    assert density.products == density.n == 43 and density.converged and 0 < density.error <= 1e-10
     assert np.abs(density.nodes - eigenvalues).max() <= 1e-10 * np.abs(eigenvalues).max()
-    assert density.trace == pytest.approx(eigenvalues.sum(), rel=1e-10) and density.trace_stderr == 0
+    assert density.trace == pytest.approx(eigenvalues.sum(), rel=1e-10) and density.trace_stderr <= 1e-10
 
 
 def test_an_exhausted_run_does_not_claim_more_than_it_knows() -> None:

@@ -59,6 +59,9 @@ def _train(path: Path) -> None:
     tensors = {**objective.variables(), **objective.fixed, **objective.buffers}
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     save_file({name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}, temporary)
+    umask = os.umask(0)
+    os.umask(umask)
+    temporary.chmod(0o666 & ~umask)  # safetensors writes for the owner alone
     os.replace(temporary, path)
 
 

@@ -69,7 +69,10 @@ class SpectrumJob(BaseModel):
         """
         place, _, function = self.objective.rpartition(":")
         source = Path(place) if place.endswith(".py") else None
-        methods: dict[str, Any] = {"deflated": {}, "classical": {"probes": self.probes, "steps": self.steps}}
+        methods: dict[str, Any] = {
+            "deflated": {"max_products": self.max_products},
+            "classical": {"probes": self.probes, "steps": self.steps},
+        }
         return {
             "command": "spectrum",
             "objective": f"{source.name}:{function}" if source else self.objective,
@@ -80,7 +83,6 @@ class SpectrumJob(BaseModel):
             "method": self.method,
             **methods[self.method],
             "tol": self.tol,
-            "max_products": self.max_products,
             "seed": self.seed,
         }
 
@@ -116,6 +118,9 @@ def read_job(path: Path | None, flags: Mapping[str, Any]) -> SpectrumJob:
     except ValidationError as error:
         parts = [_explain(problem, None if path is None else set(filed) - set(given)) for problem in error.errors()]
         raise InputError("; ".join(f"{path}: {text}" if in_file else text for in_file, text in parts)) from error
+    for field, method in (("probes", "classical"), ("steps", "classical"), ("max_products", "deflated")):
+        if field in values and job.method != method:
+            raise InputError(f"--{_dashed(field)} belongs to --method {method}, but the method is {job.method}")
     if not job.output.name or job.output.is_dir():
         raise InputError(f"cannot write {job.output}: it is a folder; give the name of a file in it")
     if job.figure_path == job.output:

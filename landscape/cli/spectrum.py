@@ -7,6 +7,7 @@ import platform
 import shlex
 import signal
 import sys
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -101,9 +102,9 @@ def run(job: SpectrumJob) -> int:
     from landscape.parallel import ProcessGrid, under_launcher
 
     grid = ProcessGrid.world() if under_launcher() else None  # alone, torch need not be loaded for a complete result
-    code = agree(grid, lambda: _before(job))
-    if code is not None:
-        return code
+    found = agree(grid, lambda: _before(job))
+    if found is not None and job.objective.startswith("zoo:"):
+        return _already_complete(job, found, grid)
 
     grid = grid or ProcessGrid.world()
     from landscape.cli.progress import Progress
@@ -111,7 +112,11 @@ def run(job: SpectrumJob) -> int:
 
     with Progress("spectrum", grid.size, enabled=grid.rank == 0) as progress:
         operator = _build_operator(job, grid)
-        identity = {**operator.describe(), **job.configuration()}
+        function = operator.describe()
+        if found is not None:
+            agree(grid, lambda: _check_same_function(job, found, function))
+            return _already_complete(job, found, grid)
+        identity = {**function, **job.configuration()}
         if job.method == "deflated":
             identity["max_products"] = min(job.max_products or DEFAULT_PRODUCTS, operator.n)
         agree(grid, lambda: _drop_another_state(job, identity))
@@ -136,10 +141,10 @@ def run(job: SpectrumJob) -> int:
     return 0 if density.converged else NOT_CONVERGED
 
 
-def _before(job: SpectrumJob) -> int | None:
-    """Everything that can be said before the work: the exit code if the result is there already, else None."""
+def _before(job: SpectrumJob) -> SpectralDensity | None:
+    """Everything that can be said before the work; the result of the same request if it is there already."""
     from landscape.render.formats import check_suffix
-    from landscape.store import check_writable, load, remove_run_state
+    from landscape.store import check_writable, load
     from landscape.store.configuration import configuration_differences, differences_in_words
 
     asked = job.configuration()
@@ -157,6 +162,11 @@ def _before(job: SpectrumJob) -> int | None:
             return None
         raise InputError(f"{error}; or pass --overwrite to replace it, or choose another --output") from error
     before = density.provenance.get("asked")
+    if before is None and not job.overwrite:
+        raise InputError(
+            f"{job.output} was not written by this command but from Python; choose another --output, or pass "
+            "--overwrite to replace it"
+        )
     if before is None or configuration_differences(before, asked):
         if job.overwrite:
             return None
@@ -165,11 +175,31 @@ def _before(job: SpectrumJob) -> int | None:
             f"{job.output} holds the result of another configuration:\n{differences}\n"
             "choose another --output, or pass --overwrite to replace it"
         )
-    remove_run_state(job.state_folder)  # a kill between writing the result and clearing its state
-    print(f"already complete: {job.output} holds this very configuration")
-    if job.figure_path is not None and not job.figure_path.exists():
-        _draw(job, density)
-    _say_result(job, density)
+    return density
+
+
+def _check_same_function(job: SpectrumJob, found: SpectralDensity, function: dict[str, Any]) -> None:
+    """Compare model, data and loss with those of the result: the user's code may read other data than before."""
+    from landscape.store.configuration import configuration_differences, differences_in_words
+
+    before = {name: found.provenance["configuration"].get(name) for name in function}
+    if configuration_differences(before, function):
+        raise InputError(
+            f"{job.output} holds the result of the same command for another function:\n"
+            f"{differences_in_words(before, function)}\nchoose another --output, or pass --overwrite to replace it"
+        )
+
+
+def _already_complete(job: SpectrumJob, density: SpectralDensity, grid: ProcessGrid | None) -> int:
+    """Say what the result holds, by one rank."""
+    from landscape.store import remove_run_state
+
+    if grid is None or grid.rank == 0:
+        remove_run_state(job.state_folder)  # a kill between writing the result and clearing its state
+        print(f"already complete: {job.output} holds this very configuration")
+        if job.figure_path is not None and not job.figure_path.exists():
+            _draw(job, density)
+        _say_result(job, density)
     return 0 if density.converged else NOT_CONVERGED
 
 
@@ -178,7 +208,10 @@ def _build_operator(job: SpectrumJob, grid: ProcessGrid) -> Operator:
     from landscape import curvature
     from landscape.cli.checkpoint_file import read_checkpoint
     from landscape.cli.objective_source import load_objective
+    from landscape.objective import checked_device
 
+    if job.device is not None:
+        checked_device(job.device)
     objective = load_objective(job.objective, job.objective_arguments, trained=job.checkpoint is None)
     if job.checkpoint is not None:
         objective = objective.at(read_checkpoint(job.checkpoint, objective.names))
@@ -215,6 +248,7 @@ def _circumstances(job: SpectrumJob, operator: Operator) -> dict[str, Any]:
     versions |= {name: version(name) for name in LIBRARIES}
     return {
         "asked": job.configuration(),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "command_line": shlex.join(["landscape", *sys.argv[1:]]),
         "versions": versions,
         "platform": platform.platform(),

@@ -39,7 +39,8 @@ def density_in_words(density: SpectralDensity) -> list[str]:
 
 def share_in_words(mass: float, band: tuple[float, float]) -> str:
     """A share of the eigenvalues with its 95 % interval."""
-    return f"{100 * mass:.3g} % ({100 * band[0]:.2g} to {100 * band[1]:.2g} %)"
+    interval = f" ({100 * band[0]:.3g} to {100 * band[1]:.3g} %)" if band[1] > band[0] else ""
+    return f"{100 * mass:.3g} %{interval}"
 
 
 def error_in_words(density: SpectralDensity) -> str:
@@ -53,5 +54,7 @@ def error_in_words(density: SpectralDensity) -> str:
 def cost_in_words(density: SpectralDensity) -> str:
     """Products, seconds, and gradients that would have taken as long."""
     probes = f"{density.probes} probe{'s' if density.probes > 1 else ''}"
+    earlier = density.provenance.get("resumed_products", 0)
+    probes += f" ({earlier} of them in an earlier run)" if earlier else ""
     gradients = f", as long as {density.gradient_equivalents:.0f} gradients" if density.gradient_equivalents > 0 else ""
     return f"{density.products} products from {probes} in {density.seconds:.3g} s{gradients}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import sys
 import threading
+import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, overload
@@ -195,7 +196,9 @@ def _start() -> ProcessGrid:
         if ours:
             # The end of this process is ours to arrange: see failure.py.
             mpi4py.rc.finalize = False
-        with siblings_watched() if ours else nullcontext():
+        with siblings_watched() if ours else nullcontext(), warnings.catch_warnings():
+            # mpi4py suspects a launcher of another MPI in four lines; check_size below says it in one.
+            warnings.simplefilter("ignore", RuntimeWarning)
             from mpi4py import MPI
     except (ImportError, RuntimeError) as error:
         started = found.name if found is not None else "a launcher"

@@ -26,6 +26,8 @@ Array = NDArray[np.float64]
 SCALES = ("linear", "symlog")
 FLOOR = 1 / 20  # of one eigenvalue's kernel height: what is lower stands for no eigenvalue at all
 POINTS = 1600  # of the curve: about one per printed dot
+# A band whose ends differ by less than this factor is hidden by the line on the logarithmic axis.
+NARROW = 1.05
 CAPTION_STEP = 0.145  # inches between the lines below the axes
 OPERATORS = {"hessian": "Hessian", "gauss-newton": "Gauss-Newton", "fisher": "empirical Fisher"}
 
@@ -105,6 +107,8 @@ def density(
             entries.append(((area, line), f"{names[index]}, {resolved} resolved"))
         else:
             band = f", {100 * level:g} % band" if level > 0 else ""
+            if level > 0 and np.all((high < NARROW * low) | (curve < floor)):
+                band += " (narrower than the line)"
             entries.append(((area, line), f"{names[index]}{band}"))
         if stems is not None and len(records) == 1:
             entries.append((stems, f"{resolved} resolved eigenvalue{'s' if resolved > 1 else ''}"))
@@ -300,4 +304,5 @@ def _number(value: float, digits: int = 3) -> str:
 
 def _share(value: float, band: tuple[float, float]) -> str:
     """A share of the eigenvalues with its 95 % interval."""
-    return f"{100 * value:.3g} % ({100 * band[0]:.2g} to {100 * band[1]:.2g} %)"
+    interval = f" ({100 * band[0]:.3g} to {100 * band[1]:.3g} %)" if band[1] > band[0] else ""
+    return f"{100 * value:.3g} %{interval}"

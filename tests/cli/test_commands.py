@@ -54,7 +54,7 @@ def bug():
 
 
 @pytest.fixture(autouse=True)
-def workplace(tmp_path, monkeypatch):
+def own_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     Path("mine.py").write_text(SOURCE)
@@ -118,6 +118,61 @@ def test_the_same_again_is_complete_and_another_is_refused(capsys):
     assert Path("spectrum.h5").read_bytes() == before
     assert spectrum("--tol", "0.5", "--set", "seed=1", "--overwrite") == 0
     assert landscape.load("spectrum.h5").tol == 0.5
+
+
+def test_the_same_command_with_other_data_is_not_complete(capsys):
+    torch.save(torch.randn(24, 3, dtype=torch.float64), "inputs.pt")
+    source = Path("mine.py").read_text()
+    Path("mine.py").write_text(source.replace("y = (x.sum(1)", "x = torch.load('inputs.pt')\n    y = (x.sum(1)"))
+    assert spectrum("--no-figure") == 0
+    assert spectrum("--no-figure") == 0
+    assert "already complete" in capsys.readouterr().out
+    torch.save(2 * torch.load("inputs.pt"), "inputs.pt")
+    assert spectrum("--no-figure") == 2
+    error = capsys.readouterr().err
+    assert "holds the result of the same command for another function:" in error
+    assert "data_sha256: " in error
+    assert "loss: " in error
+
+
+def test_a_result_written_from_python_is_not_taken_for_one_of_this_command(capsys):
+    assert spectrum("--no-figure") == 0
+    record = landscape.load("spectrum.h5")
+    record.provenance.pop("asked")
+    record.save("spectrum.h5")
+    assert spectrum("--no-figure") == 2
+    assert "spectrum.h5 was not written by this command but from Python" in capsys.readouterr().err
+
+
+def test_the_output_is_tested_before_the_work(capsys):
+    Path("mine.py").write_text("def build():\n    raise SystemExit('worked')\n")
+    Path("file").write_text("")
+    assert spectrum("-o", "file/result.h5") == 2
+    assert "worked" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("x[3, 1] = float('nan')", "landscape: the loss is nan in micro-batch 0"),
+        ("x = x[:0]", "landscape: the data is empty"),
+        ("network.requires_grad_(False)", "landscape: nothing is trainable"),
+        (
+            "network.append(torch.nn.Dropout(0.5))",
+            "landscape: dropout is in train mode, so the loss is random: 3 (Dropout",
+        ),
+        ("network.append(Noise())", "landscape: the loss changes from one evaluation to the next"),
+    ],
+)
+def test_models_and_data_that_cannot_be_used(change, message, capsys):
+    noise = "\nclass Noise(torch.nn.Module):\n    def forward(self, x):\n        return x + torch.randn_like(x)\n"
+    source = Path("mine.py").read_text().replace("    y = (x.sum(1)", f"    {change}\n    y = (x.sum(1)", 1)
+    Path("mine.py").write_text(source + noise)
+    assert spectrum("--no-figure") == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+    assert not Path("spectrum.h5").exists()
 
 
 def test_operators_methods_and_job_file(capsys):
@@ -255,9 +310,10 @@ def test_info_explains(capsys):
 
 
 def test_quick_commands_load_neither_torch_nor_mpi():
-    assert spectrum("--no-figure") == 0
-    commands = [["--help"], ["spectrum", "--help"], ["--version"], ["info", "spectrum.h5"],
-                ["spectrum", "--objective", "mine.py:build", "--no-figure"]]  # fmt: skip
+    again = ["spectrum", "--objective", "zoo:digits-mlp", "--set", "epochs=0", "--samples", "50"]
+    again += ["--tol", "1", "--no-figure"]
+    assert run(again) == 0
+    commands = [["--help"], ["spectrum", "--help"], ["--version"], ["info", "spectrum.h5"], again]
     code = (
         "import sys; from landscape.cli import run\n"
         f"for command in {commands!r}: assert run(command) == 0\n"
