@@ -40,11 +40,13 @@ def long_runs(net: str) -> list[ls.SpectralDensity]:
     return [ls.spectral_density(operator, tol=1e-9, max_products=90, seed=seed) for seed in range(SEEDS)]
 
 
-def one_worker(net: str) -> pytest.MarkDecorator:
-    return pytest.mark.xdist_group(f"spectrum of {net}")
+def marks(net: str) -> list[pytest.MarkDecorator]:
+    """One worker per net, which then computes its spectrum once; half of the nets only with --slow."""
+    group = pytest.mark.xdist_group(f"spectrum of {net}")
+    return [group] if net in ("relu", "heavy bulk") else [group, pytest.mark.slow]
 
 
-EACH_NET = pytest.mark.parametrize("net", [pytest.param(net, marks=one_worker(net)) for net in NETS])
+EACH_NET = pytest.mark.parametrize("net", [pytest.param(net, marks=marks(net)) for net in NETS])
 
 
 @EACH_NET
@@ -138,6 +140,7 @@ def test_prescribed_spectra(name: str, dtype: torch.dtype) -> None:
             assert np.sum(np.abs(difference[:-1]) * np.diff(x)) / mean <= 1e-4
 
 
+@pytest.mark.xdist_group("spectrum of relu")
 def test_weight_decay_only_shifts_the_density() -> None:
     eigenvalues = exact("relu")
     plain, shifted = (
@@ -174,6 +177,7 @@ def test_the_negative_mass_of_float32_products_is_that_of_float64() -> None:
         assert density.near_zero_mass == pytest.approx(1000 / 1100, abs=0.05)
 
 
+@pytest.mark.xdist_group("spectrum of relu")
 @pytest.mark.parametrize("method", ["deflated", "classical"])
 def test_a_run_that_was_cut_short_gives_the_same_bits(method: str, tmp_path: Path) -> None:
     eigenvalues = exact("relu")
@@ -198,6 +202,7 @@ def test_a_run_that_was_cut_short_gives_the_same_bits(method: str, tmp_path: Pat
         ls.spectral_density(Diagonal(eigenvalues), **(options | {"seed": 5}), state=state)
 
 
+@pytest.mark.xdist_group("spectrum of relu")
 def test_a_run_that_stopped_by_itself_is_not_continued(tmp_path: Path) -> None:
     first, again = (
         ls.spectral_density(Diagonal(exact("relu")), tol=0.15, state=tmp_path / "state", checkpoint_seconds=0)
@@ -217,6 +222,7 @@ def test_many_parameters_in_float32() -> None:
     assert density.resolved.sum() == 20
 
 
+@pytest.mark.xdist_group("spectrum of relu")
 def test_seeds_differ_and_repeat() -> None:
     first, again, other = (
         ls.spectral_density(Diagonal(exact("relu")), max_products=20, seed=seed) for seed in (0, 0, 1)

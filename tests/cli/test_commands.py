@@ -324,15 +324,13 @@ def test_quick_commands_load_neither_torch_nor_mpi():
     assert f"landscape {landscape.__version__}" in done.stdout
 
 
-# Killed when about 78 of 86 products are done; of the three micro-batches of a product rank 0 of two works on two.
-@pytest.mark.parametrize(
-    ("ranks", "evaluations"), [(0, "245"), pytest.param(2, "165", marks=pytest.mark.mpi, id="two ranks, then one")]
-)
-def test_killed_at_nine_tenths_a_resumed_run_is_short_and_gives_the_same_bits(ranks, evaluations):
+@pytest.mark.mpi
+def test_killed_at_nine_tenths_on_two_ranks_and_finished_on_one_gives_the_same_bits():
+    # Of the three micro-batches of a product rank 0 works on two: it is killed when about 78 of 86 products are done.
     asked = ["spectrum", "--objective", "mine.py:mortal", "--tol", "1e-9", "--no-figure"]
     assert run([*asked, "-o", "whole.h5"]) == 0
     whole = landscape.load("whole.h5")
-    killed = start(*asked, "-o", "again.h5", "--checkpoint-seconds", "0", DIE_AFTER=evaluations, ranks=ranks)
+    killed = start(*asked, "-o", "again.h5", "--checkpoint-seconds", "0", DIE_AFTER="165", ranks=2)
     assert killed.returncode not in (0, 1, 2, 3)
     steps = store.describe("again.h5.state")["last"]["steps"]
     assert 0.88 <= steps / whole.products <= 0.95
@@ -379,10 +377,9 @@ def test_two_ranks():
     assert refused.returncode == 2
     assert refused.stderr.count("another configuration") == 1
     assert refused.stderr.count("landscape:") == 1
-    for arguments, message in ((["--sed", "1"], "No such option"), (["--tol", "-1"], "--tol is -1")):
-        usage = start(*asked, *arguments, ranks=2)
-        assert usage.returncode == 2
-        assert usage.stderr.count(message) == 1
+    usage = start(*asked, "--tol", "-1", ranks=2)
+    assert usage.returncode == 2
+    assert usage.stderr.count("--tol is -1") == 1
 
 
 @pytest.mark.mpi
