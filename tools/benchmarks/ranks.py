@@ -11,7 +11,7 @@ from report import pin, summary, write
 import landscape as ls
 from landscape import zoo
 
-REPEATS = 5
+REPEATS = 11
 
 
 def main() -> None:
@@ -21,9 +21,9 @@ def main() -> None:
     hessian = ls.Hessian(zoo.build("digits-cnn", epochs=1))
     alone = hessian.on(grid.alone())
     runs: dict[str, Callable[[Any], Any]] = {
-        "default method, data shards": lambda operator: ls.spectral_density(operator, tol=1e-9, max_products=20),
+        "default method, data shards": lambda operator: ls.spectral_density(operator, tol=1e-9, max_products=8),
         "classical method, probes": lambda operator: ls.spectral_density(
-            operator, method="classical", probes=2 * grid.size, steps=5
+            operator, method="classical", probes=2 * grid.size, steps=4
         ),
     }
     figures = {}
