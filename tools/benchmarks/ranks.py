@@ -14,21 +14,6 @@ from landscape import zoo
 REPEATS = 11
 
 
-def ceiling(grid: ls.ProcessGrid, alone: ls.Hessian) -> list[float]:
-    """How much more all cores do at once than one, with runs that exchange nothing: what the computer allows."""
-
-    def seconds(busy: bool) -> float:
-        grid.world.barrier()
-        start = time.perf_counter()
-        if busy:
-            ls.spectral_density(alone, tol=1e-9, max_products=8)
-        mine = time.perf_counter() - start
-        grid.world.barrier()
-        return grid.world.max(mine)
-
-    return [grid.size * seconds(grid.rank == 0) / seconds(True) for _ in range(REPEATS)]
-
-
 def main() -> None:
     """Measure and report; run by several ranks."""
     grid = ls.ProcessGrid.world()
@@ -41,7 +26,7 @@ def main() -> None:
             operator, method="classical", probes=2 * grid.size, steps=4
         ),
     }
-    figures = {f"independent runs on {grid.size} cores at once, the ceiling": summary(ceiling(grid, alone))}
+    figures = {}
     for name, run in runs.items():
         run(hessian)
         ratios = []
