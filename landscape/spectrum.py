@@ -20,7 +20,8 @@ from landscape.records import SpectralDensity
 from landscape.store import RunState
 
 METHODS = ("deflated", "classical")
-# Measured on trained networks with n ≈ 2500: the predicted error reaches 0.05 after 90 to 170 products.
+# Measured with n ≈ 2000 to 2500: on trained networks the predicted error reaches 0.05 after 100 to 140 products; early in
+# training one probe does not reach it at all.
 DEFAULT_PRODUCTS = 200
 # Products between two looks at the predicted error; decisions must not depend on the number of ranks.
 ROUND = 10

@@ -17,7 +17,7 @@ from landscape.objective import Objective
 Product = Callable[[Objective, Batch, float, Tensor], Tensor]
 
 # The one place where the way to compute a product is chosen. Double backward is the default: it supports the most
-# layers and was the faster of the two on an MLP, a transformer and a residual network.
+# layers and was the faster of the two on an MLP, a convolutional and a residual network (tools/bench product).
 PRODUCTS: dict[str, Product] = {"double_backward": double_backward, "forward_over_reverse": forward_over_reverse}
 DEFAULT_PRODUCT = "double_backward"
 
