@@ -20,8 +20,8 @@ from landscape.records import SpectralDensity
 from landscape.store import RunState
 
 METHODS = ("deflated", "classical")
-# Measured with n ≈ 2000 to 2500: on trained networks the predicted error reaches 0.05 after 100 to 140 products; early in
-# training one probe does not reach it at all.
+# Measured with n ≈ 2000 to 2500: on trained networks the predicted error reaches 0.05 after 100 to 140 products; early
+# in training it does not within 200.
 DEFAULT_PRODUCTS = 200
 # Products between two looks at the predicted error; decisions must not depend on the number of ranks.
 ROUND = 10
