@@ -5,6 +5,7 @@ Layout, schema 1::
     /                     attributes: format, schema_version, kind, content_sha256, and every scalar field
     /<array>              one dataset each, with attributes `description` and `unit` where known
     /<dictionary>/        one group each; its attributes are the entries; json_keys names those that are JSON text
+    /<dictionary>/<array> one dataset per entry of a dictionary of arrays
 """
 
 from __future__ import annotations
@@ -42,6 +43,32 @@ MEANINGS: dict[str, tuple[str, str]] = {
     "companion_nodes": ("second quadrature, whose error has about the opposite sign: nodes", CURVATURE),
     "companion_weights": ("second quadrature: weights", "1"),
     "companion_probe": ("second quadrature: which random start vector each node comes from", "index"),
+    # eigenpairs
+    "values": ("eigenvalues", CURVATURE),
+    "vectors": ("unit eigenvectors in the columns, in the order of the values", "1"),
+    "converged": ("true where the residual is as small as asked for", "boolean"),
+    "theta": ("trainable parameters, flattened in the order of their names", "parameter"),
+    "buffers": ("state of the network that is not trained, such as batch-norm statistics", ""),
+    # surfaces
+    "x": ("grid along the first direction", "unit of the axes"),
+    "y": ("grid along the second direction", "unit of the axes"),
+    "loss": ("loss at the points, NaN or inf where it has no value", "loss"),
+    "metrics": ("metric on the grid, rows along y", ""),
+    "axes": ("names of the two directions", ""),
+    "explained_variance": ("share of the variance of the runs along each direction", "1"),
+    "explained_variance_null": ("the same share for random walks of the same steps", "1"),
+    "curvature": ("second derivative of the loss along each direction, where known", "loss per unit²"),
+    "anchor_names": ("points that the plane was made of", ""),
+    "anchor_coordinates": ("where they lie in the plane", "unit of the axes"),
+    "anchor_loss": ("loss at these points", "loss"),
+    "path_names": ("recorded runs", ""),
+    "path_run": ("which run a checkpoint belongs to", "index"),
+    "path_step": ("optimizer steps before a checkpoint", "step"),
+    "path_coordinates": ("projection of each checkpoint onto the plane", "unit of the axes"),
+    "path_loss": ("loss at each checkpoint itself, with its own buffers", "loss"),
+    "path_projected_loss": ("loss at its projection onto the plane", "loss"),
+    "path_recorded_loss": ("loss that was recorded while training", "loss"),
+    "path_distance": ("distance of each checkpoint from the plane", "parameter"),
 }
 
 Groups = dict[str, dict[str, Any]]
@@ -60,7 +87,7 @@ def write_file(path: Path, kind: str, groups: Groups, arrays: Arrays, header: Ma
     groups : dict of dict
         Plain values by group; the group "" holds those of the root.
     arrays : dict
-        Name → array of numbers, booleans or text.
+        Name, or "dictionary/name", → array of numbers, booleans or text.
     header : dict, optional
         Further attributes of the root, not read back.
 
@@ -92,8 +119,9 @@ def write_file(path: Path, kind: str, groups: Groups, arrays: Arrays, header: Ma
             for name, array in arrays.items():
                 text = array.dtype.kind == "U"
                 dataset = file.create_dataset(name, data=array.astype(h5py.string_dtype()) if text else array)
-                if name in MEANINGS:
-                    dataset.attrs["description"], dataset.attrs["unit"] = MEANINGS[name]
+                meaning = MEANINGS.get(name, MEANINGS.get(name.partition("/")[0]))
+                if meaning is not None:
+                    dataset.attrs["description"], dataset.attrs["unit"] = meaning
 
     replace_file(path, fill)
 
@@ -123,10 +151,12 @@ def read_file(path: Path, kinds: set[str]) -> tuple[str, Groups, Arrays]:
             groups: Groups = {"": {key: value for key, value in root.items() if key not in RESERVED}}
             arrays: Arrays = {}
             for name, item in file.items():
-                if isinstance(item, h5py.Group):
+                if isinstance(item, h5py.Group) and len(item):
+                    arrays |= {f"{name}/{key}": _read_array(part) for key, part in item.items()}
+                elif isinstance(item, h5py.Group):
                     groups[name] = _read_values(item.attrs)
                 else:
-                    arrays[name] = item.asstr()[...].astype(str) if h5py.check_string_dtype(item.dtype) else item[...]
+                    arrays[name] = _read_array(item)
             intact = file.attrs["content_sha256"] == _digest(kind, groups, arrays)
     except InputError:
         raise
@@ -223,6 +253,10 @@ def _read_values(attributes: Any) -> dict[str, Any]:
     json_keys = set(json.loads(attributes.get(JSON_KEYS, "[]")))
     stored = {key: value for key, value in attributes.items() if key != JSON_KEYS}
     return {key: json.loads(value) if key in json_keys else plain(value) for key, value in stored.items()}
+
+
+def _read_array(item: Any) -> np.ndarray:
+    return item.asstr()[...].astype(str) if h5py.check_string_dtype(item.dtype) else item[...]
 
 
 def _digest(kind: str, groups: Groups, arrays: Arrays) -> str:

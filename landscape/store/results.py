@@ -56,7 +56,9 @@ def save(record: Any, path: str | os.PathLike[str], overwrite: bool = True) -> P
     arrays: Arrays = {}
     for field in dataclasses.fields(record):
         value = getattr(record, field.name)
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and value and all(isinstance(item, np.ndarray) for item in value.values()):
+            arrays |= {f"{field.name}/{name}": item for name, item in value.items()}
+        elif isinstance(value, Mapping):
             groups[field.name] = dict(value)
         elif isinstance(value, np.ndarray):
             arrays[field.name] = value
@@ -96,7 +98,13 @@ def load(path: str | os.PathLike[str]) -> Any:
             f"{path} is a piece of a half-done run, not a result; give the same command again to finish the run"
         )
     fields = dataclasses.fields(records.KINDS[kind])
-    found: dict[str, Any] = {**groups.pop(""), **groups, **arrays}
+    found: dict[str, Any] = {**groups.pop(""), **groups}
+    for name, array in arrays.items():
+        dictionary, slash, key = name.partition("/")
+        if slash:
+            found.setdefault(dictionary, {})[key] = array
+        else:
+            found[name] = array
     required = [field.name for field in fields if field.default is field.default_factory is dataclasses.MISSING]
     missing = [name for name in required if name not in found]
     if missing:
@@ -131,7 +139,7 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
     kind, groups, arrays = read_file(path, {*records.KINDS, SEGMENT})
     described = {}
     for name, array in arrays.items():
-        description, unit = MEANINGS.get(name, ("", ""))
+        description, unit = MEANINGS.get(name, MEANINGS.get(name.partition("/")[0], ("", "")))
         described[name] = {"shape": array.shape, "dtype": str(array.dtype), "description": description, "unit": unit}
     facts = {"kind": kind, "schema_version": SCHEMA_VERSION, "bytes": path.stat().st_size}
     return {**facts, "values": groups.pop(""), "groups": groups, "arrays": described}

@@ -1,22 +1,17 @@
-"""The results of landscape: frozen records of NumPy arrays that explain, save and draw themselves."""
+"""The eigenvalue density of an operator, with error bars."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from math import sqrt
-from pathlib import Path
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from landscape.errors import InputError
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-Array = NDArray[np.float64]
+from landscape.records.record import Array, Record
 
 # |λ| below this fraction of the largest |λ| counts as zero: Hessians of trained networks have a peak there.
 NEAR_ZERO = 1e-4
@@ -25,7 +20,7 @@ DEFAULT_SIGMA = 1e-2
 
 
 @dataclass(frozen=True)
-class SpectralDensity:
+class SpectralDensity(Record):
     """Eigenvalue density of a symmetric operator as a discrete measure with error bars.
 
     The density is ``sum_j weights[j] · δ(λ - nodes[j])``. Eigenvalues λ have the unit of the operator, for a Hessian
@@ -71,6 +66,8 @@ class SpectralDensity:
     >>> float(density.mass_below(0.5)), density.lambda_max
     (0.9, 1.0)
     """
+
+    figure: ClassVar[str] = "density"
 
     nodes: Array
     weights: Array
@@ -284,18 +281,6 @@ class SpectralDensity:
         deviation = np.hypot(sqrt(2 / np.pi) * probe_deviation, 0.5 * np.maximum(left, right))
         return float(((deviation.mean(1) * gaps).sum() + self.noise_floor) / spread)
 
-    def save(self, path: str | Path, overwrite: bool = True) -> Path:
-        """Write the record to an HDF5 file; :func:`landscape.load` reads it back."""
-        from landscape import store
-
-        return store.save(self, path, overwrite=overwrite)
-
-    def plot(self, path: str | Path | None = None, **options: Any) -> Figure:
-        """Draw the density; see :func:`landscape.render.density`."""
-        from landscape import render
-
-        return render.density(self, path, **options)
-
     def _width(self, sigma: float | None) -> float:
         if sigma is None:
             return self.default_sigma
@@ -386,6 +371,3 @@ def _quantile(level: float) -> float:
     if not 0 < level < 1:
         raise InputError(f"level must lie between 0 and 1, such as 0.95, not {level}")
     return NormalDist().inv_cdf(0.5 + level / 2)
-
-
-KINDS: dict[str, type[Any]] = {"spectral_density": SpectralDensity}

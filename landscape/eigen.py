@@ -1,0 +1,1 @@
+"""Extreme eigenpairs of an operator."""

@@ -1,0 +1,1 @@
+"""Directions, planes and paths in parameter space."""

@@ -1,0 +1,1 @@
+"""Optimizers as torch.optim.Optimizer plug-ins, found by name."""

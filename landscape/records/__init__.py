@@ -1,0 +1,16 @@
+"""The results of landscape: frozen records of NumPy arrays that explain, save and draw themselves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from landscape.records.checkpoint import Checkpoint
+from landscape.records.eigen_pairs import EigenPairs
+from landscape.records.spectral_density import SpectralDensity, weighted_median
+from landscape.records.surface import PathOnSurface, Surface
+
+# What a file may hold. A field of a record is an array, a dictionary of arrays, a dictionary of plain values, or one
+# plain value.
+KINDS: dict[str, type[Any]] = {"spectral_density": SpectralDensity, "eigen_pairs": EigenPairs, "surface": Surface}
+
+__all__ = ["Checkpoint", "EigenPairs", "KINDS", "PathOnSurface", "SpectralDensity", "Surface", "weighted_median"]

@@ -1,0 +1,1 @@
+"""The loss surface on a plane."""

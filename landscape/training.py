@@ -1,0 +1,1 @@
+"""Train an objective and record the run."""

@@ -1,0 +1,1 @@
+"""Record a training run, and read it back."""
