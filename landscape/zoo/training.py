@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
+from landscape.parallel.threads import one_thread
+
 Loss = Callable[[Tensor, Tensor], Tensor]
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Let torch work on one thread inside: their number changes the order of its sums, hence the bits of the result."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def train(
