@@ -10,7 +10,19 @@ from typing import Annotated, Any
 
 import typer
 
-KIND_NAMES = {"spectral_density": "eigenvalue density of a curvature operator"}
+# Kind → its name, and what can be done with the record in Python.
+KINDS = {
+    "spectral_density": (
+        "eigenvalue density of a curvature operator",
+        "record.plot('figure.png'); record.pdf(x); record.cdf_band(x); record.eigenvalues",
+    ),
+    "eigen_pairs": ("eigenpairs of a curvature operator", "record.plot('figure.png'); record.values; record.vectors"),
+    "surface": (
+        "loss surface on a plane",
+        "record.plot('figure.png'); landscape.render.relief(record, 'relief.png'); record.loss; record.paths",
+    ),
+    "trajectory": ("recorded training run", "record[-1].theta; record.losses; landscape.Plane.pca(record)"),
+}
 
 
 def info(
@@ -26,29 +38,22 @@ def info(
 
 
 def _result(path: Path, described: dict[str, Any]) -> list[str]:
-    from landscape.cli.summary import density_in_words
-    from landscape.store import load
+    from landscape._load import load
+    from landscape.cli.summaries import in_words
 
     kind = described["kind"]
-    name = KIND_NAMES.get(kind, kind)
+    name, use = KINDS.get(kind, (kind, ""))
     lines = [f"{path}: {name} (kind {kind}, file schema {described['schema_version']}, {_size(described['bytes'])})"]
-    if kind == "spectral_density":
-        density = load(path)
-        lines += ["", f"Result: {density.operator}, {density.method} method", *density_in_words(density)]
-    else:
-        lines += ["", "Result", *_tree(described["values"])]
-    lines += ["", "Arrays"]
+    lines += ["", "Result", *(in_words(load(path)) or _tree(described["values"]))]
+    lines += ["", "Arrays"] if described["arrays"] else []
     for array, facts in described["arrays"].items():
         shape = "×".join(map(str, facts["shape"])) or "scalar"
         unit = f" [{facts['unit']}]" if facts["unit"] not in ("", "1", "boolean", "index") else ""
         lines.append(f"  {array:<20} {shape} {facts['dtype']}: {facts['description'] or 'no description'}{unit}")
     for group, values in described["groups"].items():
-        lines += ["", group.capitalize(), *_tree(values)]
-    quoted = shlex.quote(str(path))
-    lines += ["", "In Python", f"  record = landscape.load({str(path)!r})"]
-    if kind == "spectral_density":
-        lines.append("  record.plot('figure.png'); record.pdf(x); record.cdf_band(x); record.eigenvalues")
-    lines.append(f"With any HDF5 tool: h5dump -A {quoted}")
+        lines += ["", group.capitalize(), *_tree(values)] if values else []
+    lines += ["", "In Python", f"  record = landscape.load({str(path)!r})", *([f"  {use}"] if use else [])]
+    lines.append(f"With any HDF5 tool: h5dump -A {shlex.quote(str(path))}")
     return lines
 
 

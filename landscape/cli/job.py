@@ -1,4 +1,4 @@
-"""What a spectrum run is asked to do: flags over a job file over defaults, validated in one place."""
+"""What a command is asked to do: flags over a job file over defaults, validated in one place."""
 
 from __future__ import annotations
 
@@ -8,33 +8,22 @@ import hashlib
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from landscape.cli.objective_source import remembered_objective
 from landscape.errors import InputError
 
 
-class SpectrumJob(BaseModel):
-    """Everything that `landscape spectrum` can be told; field by field what the flag of the same name says."""
+class Job(BaseModel):
+    """What every command that writes a result can be told; field by field what the flag of the same name says."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    command: ClassVar[str]
 
-    objective: str
-    arguments: dict[str, Any] = Field(default={}, alias="set")
-    checkpoint: Path | None = None
-    output: Path = Path("spectrum.h5")
+    output: Path
     overwrite: bool = False
-    operator: Literal["hessian", "gauss-newton", "fisher"] = "hessian"
-    method: Literal["deflated", "classical"] = "deflated"
-    tol: float = Field(default=0.05, gt=0)
-    max_products: int | None = Field(default=None, ge=1)
-    probes: int = Field(default=10, ge=1)  # with `steps`, the usual choice for the classical method
-    steps: int = Field(default=80, ge=1)
-    seed: int = Field(default=0, ge=0)
-    samples: int | None = Field(default=None, ge=1)
-    micro_batch: int | None = Field(default=None, ge=1)
-    device: str | None = None
     figure: Path | None = None
     no_figure: bool = False
     checkpoint_seconds: float = Field(default=60.0, ge=0)
@@ -51,12 +40,6 @@ class SpectrumJob(BaseModel):
         """Where a half-done run keeps its state."""
         return self.output.with_name(self.output.name + ".state")
 
-    @property
-    def objective_arguments(self) -> dict[str, Any]:
-        """Arguments of the objective's function: those of --set, and --samples, --micro-batch, --device where given."""
-        own = {name: getattr(self, name) for name in ("samples", "micro_batch", "device")}
-        return {**self.arguments, **{name: value for name, value in own.items() if value is not None}}
-
     def configuration(self) -> dict[str, Any]:
         """What the numbers depend on, as plain values; not where they go, nor how many ranks compute them.
 
@@ -67,69 +50,135 @@ class SpectrumJob(BaseModel):
         InputError
             A file cannot be read.
         """
+        return {"command": self.command}
+
+    def checked(self, given: set[str]) -> Self:
+        """Refuse options that do not go together, and fill in what follows from others.
+
+        Parameters
+        ----------
+        given : set of str
+            The fields that were given and are not at their default.
+        """
+        if not self.output.name or self.output.is_dir():
+            raise InputError(f"cannot write {self.output}: it is a folder; give the name of a file in it")
+        if self.figure_path == self.output:
+            raise InputError(f"--output and --figure are the same file, {self.output}; call the result something.h5")
+        return self
+
+
+class ObjectiveJob(Job):
+    """What every command that evaluates an objective can be told."""
+
+    objective: str = ""
+    arguments: dict[str, Any] = Field(default={}, alias="set")
+    checkpoint: Path | None = None
+    at: int | None = None
+    samples: int | None = Field(default=None, ge=1)
+    micro_batch: int | None = Field(default=None, ge=1)
+    device: str | None = None
+
+    @property
+    def objective_arguments(self) -> dict[str, Any]:
+        """Arguments of the objective's function: those of --set, and --samples, --micro-batch, --device where given."""
+        own = {name: getattr(self, name) for name in ("samples", "micro_batch", "device")}
+        return {**self.arguments, **{name: value for name, value in own.items() if value is not None}}
+
+    @property
+    def recorded_runs(self) -> tuple[Path, ...]:
+        """Files of recorded runs, which may remember the objective."""
+        return (self.checkpoint,) if self.checkpoint is not None and self.checkpoint.suffix == ".h5" else ()
+
+    def configuration(self) -> dict[str, Any]:
+        """What the numbers depend on: the objective and the point."""
         place, _, function = self.objective.rpartition(":")
         source = Path(place) if place.endswith(".py") else None
-        methods: dict[str, Any] = {
-            "deflated": {"max_products": self.max_products},
-            "classical": {"probes": self.probes, "steps": self.steps},
-        }
         return {
-            "command": "spectrum",
+            **super().configuration(),
             "objective": f"{source.name}:{function}" if source else self.objective,
             "objective_sha256": file_digest(source, "--objective") if source else None,
             "set": self.objective_arguments,
-            "checkpoint_sha256": file_digest(self.checkpoint, "--checkpoint") if self.checkpoint else None,
-            "operator": self.operator,
-            "method": self.method,
-            **methods[self.method],
-            "tol": self.tol,
-            "seed": self.seed,
+            **self.point(),
         }
 
+    def point(self) -> dict[str, Any]:
+        """Which parameters, by content: those of a checkpoint, if one is given."""
+        if self.checkpoint is None:
+            return {"checkpoint_sha256": None}
+        if self.checkpoint in self.recorded_runs:
+            from landscape.trajectory import Trajectory
 
-def read_job(path: Path | None, flags: Mapping[str, Any]) -> SpectrumJob:
+            run = Trajectory(self.checkpoint)
+            index = -1 if self.at is None else self.at
+            if not -len(run) <= index < len(run):
+                raise InputError(
+                    f"--at {index}: {self.checkpoint} has {len(run)} checkpoints, 0 to {len(run) - 1} (or -1, the last)"
+                )
+            return {"checkpoint_sha256": str(run.digests[index])}
+        return {"checkpoint_sha256": file_digest(self.checkpoint, "--checkpoint")}
+
+    def checked(self, given: set[str]) -> Self:
+        """Find the objective that a recorded run remembers, if none is given."""
+        super().checked(given)
+        if self.at is not None and self.checkpoint not in self.recorded_runs:
+            raise InputError("--at says which checkpoint of a recorded run: give the run with --checkpoint run.h5")
+        if self.objective:
+            return self
+        found = next((remembered_objective(path) for path in self.recorded_runs), None)
+        if found is None:
+            raise InputError(
+                "no objective is given: say --objective zoo:digits-cnn, --objective FILE.py:function or "
+                "--objective module:function"
+            )
+        source, arguments = found
+        return self.model_copy(update={"objective": source, "arguments": {**arguments, **self.arguments}})
+
+
+AnyJob = TypeVar("AnyJob", bound=Job)
+
+
+def read_job(kind: type[AnyJob], path: Path | None, flags: Mapping[str, Any]) -> AnyJob:
     """Combine a job file and the flags; flags win.
 
     Parameters
     ----------
+    kind : class
+        The job of the command.
     path : Path, optional
-        A TOML file whose keys are the flags without dashes in front, and a table ``[set]``.
+        A TOML file whose keys are the flags without dashes in front, and tables such as ``[set]``.
     flags : dict
         Field name → value, None where the flag was not given.
 
     Raises
     ------
     InputError
-        The file cannot be read, a key is unknown, a value makes no sense, or no objective is given.
+        The file cannot be read, a key is unknown, a value makes no sense, or options contradict each other.
     """
     given = {name: value for name, value in flags.items() if value is not None}
-    filed = _read_toml(path) if path is not None else {}
-    arguments = (
-        {**filed.pop("set", {}), **given.pop("set", {})} if isinstance(filed.get("set", {}), dict) else filed["set"]
-    )
-    values = {**filed, **given, "set": arguments}
-    if "objective" not in values:
-        raise InputError(
-            "no objective is given: say --objective zoo:digits-cnn, --objective FILE.py:function or "
-            "--objective module:function"
-        )
+    filed = _read_toml(kind, path) if path is not None else {}
+    # A table of the file and a repeated flag complete each other.
+    tables = {
+        name: {**filed[name], **value}
+        for name, value in given.items()
+        if isinstance(value, dict) and isinstance(filed.get(name), dict)
+    }
+    values = {**filed, **given, **tables}
     try:
-        job = SpectrumJob(**values)
+        job = kind(**values)
     except ValidationError as error:
         parts = [_explain(problem, None if path is None else set(filed) - set(given)) for problem in error.errors()]
         raise InputError("; ".join(f"{path}: {text}" if in_file else text for in_file, text in parts)) from error
-    for field, method in (("probes", "classical"), ("steps", "classical"), ("max_products", "deflated")):
-        if field in values and job.method != method:
-            raise InputError(f"--{_dashed(field)} belongs to --method {method}, but the method is {job.method}")
-    if not job.output.name or job.output.is_dir():
-        raise InputError(f"cannot write {job.output}: it is a folder; give the name of a file in it")
-    if job.figure_path == job.output:
-        raise InputError(f"--output and --figure are the same file, {job.output}; call the result something.h5")
-    return job
+    return job.checked(set(values))
 
 
-def parse_settings(texts: Sequence[str]) -> dict[str, Any]:
+def parse_settings(texts: Sequence[str], flag: str = "--set", what: str = "the objective's function") -> dict[str, Any]:
     """Turn ``name=value`` texts into a dictionary; values are Python literals, or text if they are none.
+
+    Parameters
+    ----------
+    texts : sequence of str
+    flag, what : str
+        For messages: the flag that they come from, and whose arguments the names are.
 
     Examples
     --------
@@ -141,11 +190,9 @@ def parse_settings(texts: Sequence[str]) -> dict[str, Any]:
         name, equals, value = text.partition("=")
         name = name.strip().replace("-", "_")
         if not equals or not name.isidentifier():
-            raise InputError(
-                f"--set {text}: write --set name=value, where name is an argument of the objective's function"
-            )
+            raise InputError(f"{flag} {text}: write {flag} name=value, where name is an argument of {what}")
         if name in found:
-            raise InputError(f"--set {name} is given twice")
+            raise InputError(f"{flag} {name} is given twice")
         try:
             found[name] = ast.literal_eval(value.strip())
         except (ValueError, SyntaxError):
@@ -170,7 +217,7 @@ def file_digest(path: Path, flag: str) -> str:
         raise InputError(f"{flag}: cannot read {path}: {error.strerror}") from error
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
+def _read_toml(kind: type[Job], path: Path) -> dict[str, Any]:
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -180,7 +227,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"--job: {path} is not a TOML file: {error}") from error
     values = {key.replace("-", "_"): value for key, value in values.items()}
-    known = {field.alias or name for name, field in SpectrumJob.model_fields.items()}
+    known = {field.alias or name for name, field in kind.model_fields.items()}
     for key in values:
         if key not in known:
             near = difflib.get_close_matches(key, known, 1)

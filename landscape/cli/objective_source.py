@@ -16,7 +16,54 @@ from typing import TYPE_CHECKING, Any
 from landscape.errors import InputError
 
 if TYPE_CHECKING:
+    from landscape.cli.job import ObjectiveJob
     from landscape.objective import Objective
+
+
+def objective_of(job: ObjectiveJob) -> Objective:
+    """The objective of a job, at the point that the job names (collective).
+
+    Raises
+    ------
+    InputError
+        As `load_objective`; or the checkpoint cannot be read or belongs to another model.
+    """
+    from landscape.cli.checkpoint_file import read_checkpoint
+    from landscape.objective import checked_device
+
+    if job.device is not None:
+        checked_device(job.device)
+    objective = load_objective(job.objective, job.objective_arguments, trained=job.checkpoint is None)
+    if job.checkpoint is None:
+        return objective
+    if job.checkpoint in job.recorded_runs:
+        from landscape.trajectory import Trajectory
+
+        return objective.at(Trajectory(job.checkpoint)[-1 if job.at is None else job.at])
+    return objective.at(read_checkpoint(job.checkpoint, objective.names))
+
+
+def remembered_objective(path: Path) -> tuple[str, dict[str, Any]] | None:
+    """Source and arguments of the objective that a recorded run was made with; None if it does not say.
+
+    Raises
+    ------
+    InputError
+        The run was made with the user's code, which is never imported because a file names it; or is no recorded run.
+    """
+    from landscape.trajectory import Trajectory
+
+    provenance = Trajectory(path).provenance
+    source, arguments = provenance.get("objective"), provenance.get("set", {})
+    if source is None:
+        return None
+    if not str(source).startswith("zoo:"):
+        settings = "".join(f" --set {name}={value!r}" for name, value in arguments.items())
+        raise InputError(
+            f"{path} was made with code of yours, which landscape does not run because a file names it: say "
+            f"--objective {source}{settings}"
+        )
+    return str(source), dict(arguments)
 
 
 def load_objective(source: str, arguments: Mapping[str, Any], trained: bool = True) -> Objective:

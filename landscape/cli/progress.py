@@ -27,10 +27,14 @@ class Progress:
         False on all ranks but one: nothing is shown.
     interval : float
         Seconds between plain lines.
+    unit : str
+        What is counted.
     """
 
-    def __init__(self, name: str, ranks: int = 1, enabled: bool = True, interval: float = INTERVAL) -> None:
-        self.name, self.enabled, self.interval = name, enabled, interval
+    def __init__(
+        self, name: str, ranks: int = 1, enabled: bool = True, interval: float = INTERVAL, unit: str = "products"
+    ) -> None:
+        self.name, self.enabled, self.interval, self.unit = name, enabled, interval, unit
         self.ranks = f"{ranks} rank{'s' if ranks > 1 else ''}"
         self._done, self._total, self._text = 0, 0, ""
         self._started = self._first = time.monotonic()
@@ -58,7 +62,7 @@ class Progress:
             self._ticker.join()
 
     def __call__(self, done: int, total: int, text: str = "") -> None:
-        """Report `done` of `total` products, with a few words on what is going on."""
+        """Report `done` of `total` units, with a few words on what is going on."""
         begins = self._total == 0 and total > 0
         if begins:
             self._first, self._at_first = time.monotonic(), done  # work of an earlier run has no rate
@@ -74,7 +78,7 @@ class Progress:
             return f"landscape {self.name}: getting ready, {time.monotonic() - self._started:.0f} s, {self.ranks}"
         elapsed = time.monotonic() - self._first
         fresh = self._done - self._at_first
-        parts = [f"{self._done}/{self._total} products"]
+        parts = [f"{self._done}/{self._total} {self.unit}"]
         if fresh > 0 and elapsed > 0:
             parts += [
                 f"{fresh / elapsed:.3g}/s",

@@ -297,7 +297,7 @@ def test_info_explains(capsys):
     text = capsys.readouterr().out
     for part in (
         "eigenvalue density of a curvature operator",
-        "Result: hessian, deflated method",
+        "operator             hessian, deflated method",
         "largest eigenvalue",
         "weights              ",
         "they sum to 1",

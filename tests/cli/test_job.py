@@ -8,14 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from landscape.cli import app
-from landscape.cli.job import SpectrumJob, parse_settings, read_job
+from landscape.cli.job import parse_settings, read_job
+from landscape.cli.jobs.spectrum import SpectrumJob
 from landscape.errors import InputError
 
 
 def test_flags_win_over_the_job_file(tmp_path):
     path = tmp_path / "job.toml"
     path.write_text('objective = "zoo:a"\ntol = 0.01\nmax-products = 7\n[set]\nepochs = 3\nwidth = 8\n')
-    asked = read_job(path, {"tol": 0.2, "seed": None, "set": {"width": 9}})
+    asked = read_job(SpectrumJob, path, {"tol": 0.2, "seed": None, "set": {"width": 9}})
     assert (asked.objective, asked.tol, asked.max_products, asked.seed) == ("zoo:a", 0.2, 7, 0)
     assert asked.arguments == {"epochs": 3, "width": 9}
 
@@ -37,14 +38,14 @@ def test_bad_jobs(tmp_path, toml, flags, message):
     path = tmp_path / "job.toml"
     path.write_text(toml)
     with pytest.raises(InputError, match=message):
-        read_job(path, {"objective": "zoo:digits-cnn", **flags})
+        read_job(SpectrumJob, path, {"objective": "zoo:digits-cnn", **flags})
 
 
 def test_missing_job_file_and_objective(tmp_path):
     with pytest.raises(InputError, match=r"--job: there is no file .*none\.toml"):
-        read_job(tmp_path / "none.toml", {})
+        read_job(SpectrumJob, tmp_path / "none.toml", {})
     with pytest.raises(InputError, match="no objective is given: say --objective zoo:digits-cnn"):
-        read_job(None, {"objective": None})
+        read_job(SpectrumJob, None, {"objective": None})
 
 
 names = st.from_regex(r"[a-z_][a-z0-9_]{0,8}", fullmatch=True)

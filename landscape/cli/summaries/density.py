@@ -1,4 +1,4 @@
-"""A result in words: what `landscape spectrum` says at its end and `landscape info` later."""
+"""An eigenvalue density in words."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ def density_in_words(density: SpectralDensity) -> list[str]:
     negative = share_in_words(density.negative_mass, density.mass_band(-inf, -zero))
     near_zero = share_in_words(density.near_zero_mass, density.mass_band(-zero, zero))
     rows = [
+        ("operator", f"{density.operator}, {density.method} method"),
         ("largest eigenvalue", f"{density.lambda_max:.6g}  {UNIT}"),
         ("smallest eigenvalue", f"{density.lambda_min:.6g}  {UNIT}"),
         ("trace", f"{density.trace:.6g} ± {density.trace_stderr:.2g}  {UNIT}"),

@@ -1,0 +1,1 @@
+"""What each command is asked and does, loaded when it runs: one file per command."""

@@ -1,0 +1,132 @@
+"""The job of `landscape spectrum`, and its work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+from pydantic import Field
+
+from landscape.cli.job import ObjectiveJob
+from landscape.cli.objective_source import objective_of
+from landscape.cli.running import Command, announce
+from landscape.errors import InputError
+
+if TYPE_CHECKING:
+    from landscape.cli.progress import Progress
+    from landscape.curvature import Operator
+    from landscape.parallel import ProcessGrid
+    from landscape.records import SpectralDensity
+    from landscape.store import RunState
+
+OperatorName = Literal["hessian", "gauss-newton", "fisher"]
+
+
+class SpectrumJob(ObjectiveJob):
+    """Everything that `landscape spectrum` can be told."""
+
+    command: ClassVar[str] = "spectrum"
+
+    output: Path = Path("spectrum.h5")
+    operator: OperatorName = "hessian"
+    method: Literal["deflated", "classical"] = "deflated"
+    tol: float = Field(default=0.05, gt=0)
+    max_products: int | None = Field(default=None, ge=1)
+    probes: int = Field(default=10, ge=1)  # with `steps`, the usual choice for the classical method
+    steps: int = Field(default=80, ge=1)
+    seed: int = Field(default=0, ge=0)
+
+    def configuration(self) -> dict[str, Any]:
+        """What the numbers depend on."""
+        methods: dict[str, Any] = {
+            "deflated": {"max_products": self.max_products},
+            "classical": {"probes": self.probes, "steps": self.steps},
+        }
+        return {
+            **super().configuration(),
+            "operator": self.operator,
+            "method": self.method,
+            **methods[self.method],
+            "tol": self.tol,
+            "seed": self.seed,
+        }
+
+    def checked(self, given: set[str]) -> Self:
+        """Refuse options of the other method."""
+        for field, method in (("probes", "classical"), ("steps", "classical"), ("max_products", "deflated")):
+            if field in given and self.method != method:
+                flag = field.replace("_", "-")
+                raise InputError(f"--{flag} belongs to --method {method}, but the method is {self.method}")
+        return super().checked(given)
+
+
+class SpectrumCommand(Command[SpectrumJob]):
+    """Compute an eigenvalue density."""
+
+    operator: Operator
+
+    def build(self, grid: ProcessGrid) -> None:
+        """Make the operator at the point that the job names."""
+        self.operator = operator_named(self.job.operator, objective_of(self.job))
+        objective = self.operator.objective
+        announce(
+            f"spectrum: {self.job.operator} of {self.job.objective}, {objective.n} parameters, "
+            f"{objective.samples} samples",
+            grid,
+        )
+
+    def function(self) -> dict[str, Any]:
+        """Model, data, loss and point."""
+        return self.operator.describe()
+
+    def identity(self, function: dict[str, Any]) -> dict[str, Any]:
+        """With the number of products that the library limits itself to."""
+        from landscape.spectrum import DEFAULT_PRODUCTS
+
+        identity = super().identity(function)
+        if self.job.method == "deflated":
+            identity["max_products"] = min(self.job.max_products or DEFAULT_PRODUCTS, self.operator.n)
+        return identity
+
+    def compute(self, state: RunState, progress: Progress) -> SpectralDensity:
+        """Compute the density."""
+        from landscape.spectrum import spectral_density
+
+        job = self.job
+        return spectral_density(
+            self.operator,
+            tol=job.tol,
+            max_products=job.max_products,
+            method=job.method,
+            probes=job.probes,
+            steps=job.steps,
+            seed=job.seed,
+            state=state,
+            checkpoint_seconds=job.checkpoint_seconds,
+            progress=progress,
+        )
+
+    def draw(self, result: SpectralDensity, path: Path) -> None:
+        """Draw the density."""
+        result.plot(path, title=f"{self.job.objective.removeprefix('zoo:')}, {result.n} parameters")
+
+    def shortfall(self, result: SpectralDensity) -> str | None:
+        """The error, if it is larger than was asked for."""
+        if result.converged:
+            return None
+        return (
+            f"its predicted error {result.error:.2g} is larger than --tol {result.tol:g}; more products "
+            "(--max-products, or --steps and --probes) make it smaller"
+        )
+
+
+def operator_named(name: OperatorName, objective: Any) -> Operator:
+    """The curvature operator that a job names."""
+    from landscape import curvature
+
+    operators: dict[str, type[Operator]] = {
+        "hessian": curvature.Hessian,
+        "gauss-newton": curvature.GaussNewton,
+        "fisher": curvature.EmpiricalFisher,
+    }
+    return operators[name](objective)
