@@ -114,6 +114,48 @@ def split(batch: Batch, most: int) -> list[Batch]:
     return [rows(batch, slice(start, stop)) for start, stop in pairwise(edges)]
 
 
+def mini_batches(batches: Sequence[Batch], size: int, seed: int, epoch: int) -> Iterator[Batch]:
+    """One pass over all samples in random order, cut into mini-batches; the last one is what remains.
+
+    Batches that cannot be joined, such as padded sequences of different lengths, are visited in random order, each with
+    its samples in random order and cut into balanced parts.
+
+    Parameters
+    ----------
+    batches : sequence
+    size : int
+        Samples per mini-batch.
+    seed, epoch : int
+        Of the order, from the raw Philox stream, whose bits no version of NumPy changes.
+
+    Raises
+    ------
+    InputError
+        If size, seed or epoch is out of range.
+    """
+    total = sum(map(batch_size, batches))
+    if not 1 <= size <= total:
+        raise InputError(f"a mini-batch must have between 1 and all {total} samples, not {size}")
+    for name, value in (("seed", seed), ("epoch", epoch)):
+        if not 0 <= value < 2**64:
+            raise InputError(f"{name} must not be negative, not {value}")
+    joined = _join(batches)
+    if joined is None:
+        for index in _permutation(len(batches), seed, epoch, 1).tolist():
+            batch = batches[index]
+            yield from split(rows(batch, _permutation(batch_size(batch), seed, epoch, 2 + index)), size)
+        return
+    order = _permutation(total, seed, epoch, 0)
+    for start in range(0, total, size):
+        yield rows(joined, order[start : start + size])
+
+
+def number_of_mini_batches(batches: Sequence[Batch], size: int) -> int:
+    """How many :func:`mini_batches` gives."""
+    sizes = [batch_size(batch) for batch in batches]
+    return -(-sum(sizes) // size) if _joinable(batches) else sum(-(-one // size) for one in sizes)
+
+
 def in_words(batch: Batch) -> str:
     """Shapes and dtypes of the tensors of a batch."""
     leaves = [leaf for leaf in tree_flatten(batch)[0] if isinstance(leaf, Tensor)]
@@ -221,6 +263,41 @@ def _subset(batches: list[Batch], samples: int, seed: int) -> list[Batch]:
         raise InputError(f"samples must lie between 1 and the {total} samples of the data, not {samples}")
     chosen = np.sort(np.random.default_rng(seed).choice(total, samples, replace=False))
     return list(_chosen_rows(batches, chosen))
+
+
+def _permutation(length: int, seed: int, epoch: int, stream: int) -> Tensor:
+    """A random order of ``length`` things, the same on every computer."""
+    bits = np.random.Philox(key=[seed, epoch], counter=[0, 0, 0, stream]).random_raw(length)
+    return torch.from_numpy(np.argsort(bits, kind="stable"))
+
+
+def _joinable(batches: Sequence[Batch]) -> bool:
+    """Whether the batches differ in nothing but their number of samples and the values."""
+    return len({_form(batch) for batch in batches}) == 1
+
+
+def _form(batch: Batch) -> str:
+    leaves, tree = tree_flatten(batch)
+    size = batch_size(batch)
+    forms: list[Any] = []
+    for leaf in leaves:
+        if isinstance(leaf, Tensor) and leaf.dim() > 0:
+            forms.append((leaf.dtype, tuple(leaf.shape[1:]), leaf.shape[0] == size))
+        else:  # One value for all samples of a batch: joined only with batches that have the same.
+            forms.append(leaf.item() if isinstance(leaf, Tensor) else repr(leaf))
+    return repr((tree, forms))
+
+
+def _join(batches: Sequence[Batch]) -> Batch | None:
+    """All samples in one batch, or None if the batches cannot be joined."""
+    if not _joinable(batches):
+        return None
+    if len(batches) == 1:
+        return batches[0]
+    return tree_map(
+        lambda *leaves: torch.cat(leaves) if isinstance(leaves[0], Tensor) and leaves[0].dim() > 0 else leaves[0],
+        *batches,
+    )
 
 
 def _chosen_rows(batches: list[Batch], chosen: np.ndarray) -> Iterator[Batch]:

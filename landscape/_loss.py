@@ -87,6 +87,23 @@ class Loss:
         data, target = batch
         return self.of_output(model(data), target, denominator)
 
+    def mean(self, model: nn.Module, batch: Batch, weight_decay: float) -> Tensor:
+        """Loss of a batch over its true denominator, plus ½·weight_decay·‖theta‖²: what training minimizes."""
+        parameters = [value for value in model.parameters() if value.requires_grad]
+        denominator = self.denominator(batch)
+        if denominator == 0:  # All targets ignored: the mean would be 0/0.
+            value = torch.stack([0 * value.sum() for value in parameters]).sum()
+        elif self.opaque:
+            value = self._scalar(self.function(model, batch))
+        else:
+            data, target = batch
+            value = self._scalar(self.function(model(data), target))
+            if self.reduction == "sum":
+                value = value / denominator
+        if weight_decay:
+            value = value + 0.5 * weight_decay * torch.stack([one.square().sum() for one in parameters]).sum()
+        return value
+
     def of_output(self, output: Any, target: Any, denominator: float) -> Tensor:
         """Sum of ``loss(output, target)`` over a batch."""
         value = self._scalar(self.function(output, target))

@@ -156,6 +156,19 @@ class Network:
         state = {f"module.{name}": value for name, value in {**fixed, **_copies(buffers), **variables}.items()}
         return torch.func.functional_call(wrapper, state, (function,))
 
+    def trainable(self, theta: Tensor, fixed: dict[str, Tensor], buffers: dict[str, Tensor]) -> nn.Module:
+        """A private copy of the module with these values, whose variables require gradients."""
+        module = copy.deepcopy(self.module)
+        values = {**self.unflatten(theta), **fixed}
+        with torch.no_grad():
+            for name, parameter in module.named_parameters():
+                parameter.copy_(values[name])
+            for name, buffer in module.named_buffers():
+                buffer.copy_(buffers[name])
+        for name, parameter in module.named_parameters():
+            parameter.requires_grad_(name in self.names)
+        return module
+
     @contextmanager
     def scope(self) -> Iterator[None]:
         """Derivatives on, and kernels that have two of them; everything is restored on exit.

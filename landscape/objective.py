@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from landscape._data import Batch, batch_size, freeze, in_words
+from landscape._data import Batch, batch_size, freeze, in_words, mini_batches
 from landscape._loss import Loss
 from landscape._network import Network, Selection
 from landscape._ranks import check_same, common_point, common_tensors, refused_together
@@ -228,6 +228,28 @@ class Objective:
                     sums[name].append(float(value) * batch_size(batch))
         means = {name: exact_sum(parts, self.grid.data) / self.samples for name, parts in sums.items()}
         return {"loss": self._mean_loss(), **means}
+
+    def model(self) -> nn.Module:
+        """A private copy of the network at theta, in evaluation mode: its selected parameters can be trained."""
+        return self._network.trainable(self.theta, self.fixed, self.buffers)
+
+    def mini_batches(self, size: int, seed: int = 0, epoch: int = 0) -> Iterator[Batch]:
+        """One pass over all samples in random order, on the device, the last batch short; the same on every computer.
+
+        Batches of different shapes are not mixed: each is cut on its own.
+        """
+        return map(self._on_device, mini_batches(self._batches, size, seed, epoch))
+
+    def batch_loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Mean loss of a batch over its true denominator, plus ½·weight_decay·‖theta‖²: what training minimizes.
+
+        Parameters
+        ----------
+        model : nn.Module
+            Of :meth:`model`, in any mode.
+        batch : of :meth:`mini_batches`
+        """
+        return self._loss.mean(model, batch, self.weight_decay)
 
     def variables(self, theta: Tensor | None = None) -> dict[str, Tensor]:
         """Theta (or another vector) as a dict of views under the parameters' names."""

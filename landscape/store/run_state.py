@@ -102,6 +102,30 @@ class RunState:
         write_file(path, SEGMENT, {"": {}, "attributes": dict(attributes)}, dict(arrays))
         self._readable = len(self) + 1
 
+    def replace(self, arrays: Mapping[str, np.ndarray], attributes: Mapping[str, Any]) -> None:
+        """Put one segment in the place of all earlier ones; when this returns, it is on the disk.
+
+        For runs whose state does not grow. A kill in between leaves the earlier state.
+
+        Parameters
+        ----------
+        arrays, attributes
+            As for :meth:`append`.
+
+        Raises
+        ------
+        InputError
+            The folder cannot be written.
+        ComputeError
+            Writing failed half-way.
+        """
+        if not self._started:
+            self._start()
+        for path in reversed(_segment_paths(self.folder)[1:]):
+            path.unlink()  # from the end: what is left is always a state that there was
+        write_file(self.folder / _segment_name(0), SEGMENT, {"": {}, "attributes": dict(attributes)}, dict(arrays))
+        self._readable = 1
+
     def segments(self) -> Iterator[tuple[dict[str, np.ndarray], dict[str, Any]]]:
         """Iterate over (arrays, attributes) in the order of writing, up to the first segment that cannot be read."""
         for path in _segment_paths(self.folder):

@@ -160,3 +160,31 @@ def test_kill_while_appending(tmp_path, faults):
             assert (arrays["basis"] == index).all()
     RunState(tmp_path, {"seed": 0}).append({}, {"index": len(found)})
     assert not [name for name in os.listdir(tmp_path) if name.endswith(".part")]
+
+
+def test_one_segment_takes_the_place_of_all(tmp_path):
+    state = filled(tmp_path)
+    for index in range(3):
+        state.replace({"alpha": np.full(4, index)}, {"products": 10 + index})
+        again = RunState(tmp_path, CONFIGURATION)
+        ((arrays, attributes),) = again.segments()
+        assert len(state) == len(again) == 1
+        assert arrays["alpha"].tolist() == [index] * 4 and attributes == {"products": 10 + index}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["configuration.json", "segment-000000.h5"]
+    state.append({"alpha": np.zeros(1)}, {"products": 13})
+    assert len(RunState(tmp_path, CONFIGURATION)) == 2
+
+
+def test_a_replacement_that_fails_leaves_the_earlier_one(tmp_path, monkeypatch):
+    state = RunState(tmp_path, CONFIGURATION)
+    state.replace({"alpha": np.ones(2)}, {"products": 1})
+
+    def fail(*arguments):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", fail)
+        with pytest.raises(ComputeError, match="No space left"):
+            state.replace({"alpha": np.zeros(2)}, {"products": 2})
+    ((arrays, attributes),) = RunState(tmp_path, CONFIGURATION).segments()
+    assert arrays["alpha"].tolist() == [1, 1] and attributes == {"products": 1}
