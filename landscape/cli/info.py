@@ -24,6 +24,8 @@ KINDS = {
     "trajectory": ("recorded training run", "record[-1].theta; record.losses; landscape.Plane.pca(record)"),
 }
 
+UNITS = {"surface": "points", "train": "steps"}  # what a half-done run of a command counts; others count products
+
 
 def info(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A result (.h5), or the folder of a half-done run.")],
@@ -64,11 +66,12 @@ def _half_done_run(path: Path, described: dict[str, Any]) -> list[str]:
     configuration = described["configuration"]
     asked = {"classical": lambda: configuration.get("probes", 0) * configuration.get("steps", 0)}
     total = asked.get(str(configuration.get("method")), lambda: configuration.get("max_products"))()
+    unit = UNITS.get(str(configuration.get("command")), "products")
     age = _age(time.time() - described["modified"])
     lines = [
         f"{path}: half-done run ({described['segments']} segments, {_size(described['bytes'])}, written {age} ago)",
-        f"  {steps} products done{f' of at most {total}' if total else ''}",
-        *(f"    {name}: {part['last'].get('steps', 0)} products" for name, part in parts.items()),
+        f"  {steps} {unit} done{f' of at most {total}' if total else ''}",
+        *(f"    {name}: {part['last'].get('steps', 0)} {unit}" for name, part in parts.items()),
         "  the command that began it finishes it",
         "",
         "Configuration",
