@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, cast
 
@@ -186,6 +187,15 @@ class Network:
             if self.recurrent and torch.backends.cudnn.is_available():
                 stack.enter_context(torch.backends.cudnn.flags(enabled=False))
             yield
+
+
+def point_digest(theta: Tensor, others: Mapping[str, Tensor]) -> str:
+    """SHA-256 of a point: theta, and the frozen parameters and buffers by name."""
+    result = hashlib.sha256(theta.detach().cpu().numpy())
+    for name in sorted(others):
+        result.update(name.encode())
+        result.update(others[name].detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return result.hexdigest()
 
 
 def _copies(buffers: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -15,7 +14,7 @@ from torch.utils._pytree import tree_map
 
 from landscape._data import Batch, batch_size, freeze, in_words, mini_batches
 from landscape._loss import Loss
-from landscape._network import Network, Selection
+from landscape._network import Network, Selection, point_digest
 from landscape._ranks import check_same, common_point, common_tensors, refused_together
 from landscape.errors import InputError
 from landscape.parallel import ProcessGrid, exact_sum, order_free_sum
@@ -452,12 +451,7 @@ class Objective:
         return theta, {name: new[name] for name in self.fixed}, {name: new[name] for name in self.buffers}
 
     def _digest(self) -> str:
-        result = hashlib.sha256(self.theta.detach().cpu().numpy().tobytes())
-        for name in sorted({**self.fixed, **self.buffers}):
-            value = self.fixed[name] if name in self.fixed else self.buffers[name]
-            result.update(name.encode())
-            result.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-        return result.hexdigest()
+        return point_digest(self.theta, {**self.fixed, **self.buffers})
 
 
 def checked_device(device: torch.device | str) -> torch.device:

@@ -15,7 +15,7 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,17 @@ MEANINGS: dict[str, tuple[str, str]] = {
     "converged": ("true where the residual is as small as asked for", "boolean"),
     "theta": ("trainable parameters, flattened in the order of their names", "parameter"),
     "buffers": ("state of the network that is not trained, such as batch-norm statistics", ""),
+    # recorded runs: one row per checkpoint
+    "names": ("trainable parameters, in the order of theta", ""),
+    "steps": ("optimizer steps before each checkpoint", "step"),
+    "losses": ("loss that was recorded at each checkpoint", "loss"),
+    "learning_rates": ("of the optimizer's first parameter group", ""),
+    "momentum": ("the optimizer's first moment or momentum buffer, in the order of theta", ""),
+    "second_moment": ("the optimizer's mean of squared gradients, in the order of theta", ""),
+    "has_momentum": ("true where the optimizer had a momentum", "boolean"),
+    "has_second_moment": ("true where the optimizer had a second moment", "boolean"),
+    "theta_sha256": ("digest of theta, frozen parameters and buffers", ""),
+    "checksums": ("CRC-32 of the rows of the other arrays", ""),
     # surfaces
     "x": ("grid along the first direction", "unit of the axes"),
     "y": ("grid along the second direction", "unit of the axes"),
@@ -110,20 +121,37 @@ def write_file(path: Path, kind: str, groups: Groups, arrays: Arrays, header: Ma
     facts = {"format": FORMAT, "schema_version": SCHEMA_VERSION, "kind": kind, **(header or {})}
 
     def fill(temporary: Path) -> None:
-        # libver v108: attributes above 64 KB. No locking: it fails on some network file systems, and the name is ours.
-        with h5py.File(temporary, "w", libver=("v108", "v108"), locking=False) as file:
-            for key, value in {**facts, "content_sha256": _digest(kind, groups, arrays)}.items():
-                file.attrs[key] = value
-            for name, values in groups.items():
-                _write_values(file.attrs if name == "" else file.create_group(name).attrs, values)
+        with new_file(temporary, {**facts, "content_sha256": _digest(kind, groups, arrays)}, groups) as file:
             for name, array in arrays.items():
                 text = array.dtype.kind == "U"
-                dataset = file.create_dataset(name, data=array.astype(h5py.string_dtype()) if text else array)
-                meaning = MEANINGS.get(name, MEANINGS.get(name.partition("/")[0]))
-                if meaning is not None:
-                    dataset.attrs["description"], dataset.attrs["unit"] = meaning
+                add_array(file, name, data=array.astype(h5py.string_dtype()) if text else array)
 
     replace_file(path, fill)
+
+
+@contextlib.contextmanager
+def new_file(path: Path, facts: Mapping[str, Any], groups: Groups) -> Iterator[h5py.File]:
+    """Open a new file for its arrays, with its attributes already in it."""
+    # libver v108: attributes above 64 KB, and metadata with checksums. track_order: dictionaries keep their order. No
+    # locking: it fails on some network file systems, and the name is ours.
+    with h5py.File(path, "w", libver=("v108", "v108"), locking=False, track_order=True) as file:
+        for key, value in facts.items():
+            file.attrs[key] = value
+        for name, values in groups.items():
+            _write_values(file.attrs if name == "" else file.create_group(name, track_order=True).attrs, values)
+        yield file
+
+
+def add_array(file: h5py.File, name: str, **what: Any) -> h5py.Dataset:
+    """Create a dataset, explained where its name is known."""
+    dictionary, slash, _ = name.partition("/")
+    if slash and dictionary not in file:
+        file.create_group(dictionary, track_order=True)
+    dataset = file.create_dataset(name, **what)
+    meaning = MEANINGS.get(name, MEANINGS.get(dictionary))
+    if meaning is not None:
+        dataset.attrs["description"], dataset.attrs["unit"] = meaning
+    return dataset
 
 
 def read_file(path: Path, kinds: set[str]) -> tuple[str, Groups, Arrays]:
@@ -135,8 +163,18 @@ def read_file(path: Path, kinds: set[str]) -> tuple[str, Groups, Arrays]:
         The file is missing, empty, not HDF5, of another program, truncated, damaged, of a newer schema, or of a kind
         that is not in `kinds`; the message says which, and what to do.
     """
+    with opened(path, kinds) as (kind, file):
+        groups = read_groups(file)
+        arrays = {name: read_array(dataset) for name, dataset in datasets(file).items()}
+        if file.attrs["content_sha256"] != _digest(kind, groups, arrays):
+            raise InputError(_damaged(path))
+    return kind, groups, arrays
+
+
+@contextlib.contextmanager
+def opened(path: Path, kinds: set[str]) -> Iterator[tuple[str, h5py.File]]:
+    """Open a file of one of these kinds: its kind and itself; errors as those of `read_file`."""
     _check_signature(path)
-    damaged = f"{path} is truncated or damaged; copy it again from where it came, or make it again"
     try:
         with h5py.File(path, "r", locking=False) as file:
             if file.attrs.get("format") != FORMAT:
@@ -147,24 +185,41 @@ def read_file(path: Path, kinds: set[str]) -> tuple[str, Groups, Arrays]:
                 raise InputError(
                     f"{path} holds a {kind!r}, not one of: {', '.join(sorted(kinds))}; if it is newer, {UPGRADE}"
                 )
-            root = _read_values(file.attrs)
-            groups: Groups = {"": {key: value for key, value in root.items() if key not in RESERVED}}
-            arrays: Arrays = {}
-            for name, item in file.items():
-                if isinstance(item, h5py.Group) and len(item):
-                    arrays |= {f"{name}/{key}": _read_array(part) for key, part in item.items()}
-                elif isinstance(item, h5py.Group):
-                    groups[name] = _read_values(item.attrs)
-                else:
-                    arrays[name] = _read_array(item)
-            intact = file.attrs["content_sha256"] == _digest(kind, groups, arrays)
+            yield kind, file
     except InputError:
         raise
     except (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError, MemoryError) as error:
-        raise InputError(damaged) from error  # what the HDF5 library and JSON raise for bytes that make no sense
-    if not intact:
-        raise InputError(damaged)
-    return kind, groups, arrays
+        raise InputError(_damaged(path)) from error  # what the HDF5 library and JSON raise for bytes without sense
+
+
+def read_groups(file: h5py.File) -> Groups:
+    """All plain values by group, those of the root under ""."""
+    root = _read_values(file.attrs)
+    groups: Groups = {"": {key: value for key, value in root.items() if key not in RESERVED}}
+    return groups | {
+        name: _read_values(item.attrs) for name, item in file.items() if isinstance(item, h5py.Group) and not len(item)
+    }
+
+
+def datasets(file: h5py.File) -> dict[str, h5py.Dataset]:
+    """All arrays by name, or "dictionary/name", not read yet."""
+    found = {}
+    for name, item in file.items():
+        if isinstance(item, h5py.Group):
+            found |= {f"{name}/{key}": part for key, part in item.items()}
+        else:
+            found[name] = item
+    return found
+
+
+def read_array(dataset: h5py.Dataset, rows: slice | None = None) -> np.ndarray:
+    """Read an array, or some of its rows; text as NumPy text."""
+    where = ... if rows is None else rows
+    return dataset.asstr()[where].astype(str) if h5py.check_string_dtype(dataset.dtype) else dataset[where]
+
+
+def _damaged(path: Path) -> str:
+    return f"{path} is truncated or damaged; copy it again from where it came, or make it again"
 
 
 def check_schema(path: Path, version: int) -> None:
@@ -253,10 +308,6 @@ def _read_values(attributes: Any) -> dict[str, Any]:
     json_keys = set(json.loads(attributes.get(JSON_KEYS, "[]")))
     stored = {key: value for key, value in attributes.items() if key != JSON_KEYS}
     return {key: json.loads(value) if key in json_keys else plain(value) for key, value in stored.items()}
-
-
-def _read_array(item: Any) -> np.ndarray:
-    return item.asstr()[...].astype(str) if h5py.check_string_dtype(item.dtype) else item[...]
 
 
 def _digest(kind: str, groups: Groups, arrays: Arrays) -> str:

@@ -14,8 +14,15 @@ from landscape import records
 from landscape.errors import InputError
 from landscape.store.configuration import configuration_digest
 from landscape.store.hdf5 import MEANINGS, SCHEMA_VERSION, Arrays, Groups, read_file, temporary_name, write_file
+from landscape.store.rows import TRAJECTORY, TRAJECTORY_SEGMENT, read_layout
 from landscape.store.run_state import SEGMENT, describe_run_state
 
+PIECES = {
+    SEGMENT: "a piece of a half-done run, not a result; give the same command again to finish the run",
+    TRAJECTORY: "a recorded run; open it with landscape.Trajectory",
+    TRAJECTORY_SEGMENT: "a piece of a recorded run; open the file beside its folder, which has the folder's name "
+    "without .segments",
+}
 # Entries of the provenance that other programs also find as attributes of the file itself.
 PROMINENT = ("seed", "threads", "device", "theta_sha256")
 
@@ -92,11 +99,10 @@ def load(path: str | os.PathLike[str]) -> Any:
         which.
     """
     path = Path(path)
-    kind, groups, arrays = read_file(path, {*records.KINDS, SEGMENT})
-    if kind == SEGMENT:
-        raise InputError(
-            f"{path} is a piece of a half-done run, not a result; give the same command again to finish the run"
-        )
+    kind = read_layout(path, _known()).kind
+    if kind in PIECES:
+        raise InputError(f"{path} is {PIECES[kind]}")
+    kind, groups, arrays = read_file(path, set(records.KINDS))
     fields = dataclasses.fields(records.KINDS[kind])
     found: dict[str, Any] = {**groups.pop(""), **groups}
     for name, array in arrays.items():
@@ -123,10 +129,10 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
     Returns
     -------
     dict
-        For a file: `kind`, `schema_version`, `bytes`, `values` (scalar fields), `groups` (dictionary fields) and
-        `arrays` (name → shape, dtype, description, unit). For a folder: `kind` "run_state", `configuration`,
-        `segments` (how many), `bytes`, `last` (attributes of the last segment), `parts` (the same per part) and
-        `modified` (seconds since the epoch).
+        For a file (of a recorded run too, whose checkpoints may lie in a folder beside it): `kind`,
+        `schema_version`, `bytes`, `values` (scalar fields), `groups` (dictionary fields) and `arrays` (name → shape,
+        dtype, description, unit). For a folder: `kind` "run_state", `configuration`, `segments` (how many), `bytes`,
+        `last` (attributes of the last segment), `parts` (the same per part) and `modified` (seconds since the epoch).
 
     Raises
     ------
@@ -136,13 +142,21 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
     path = Path(path)
     if path.is_dir():
         return describe_run_state(path)
-    kind, groups, arrays = read_file(path, {*records.KINDS, SEGMENT})
+    layout = read_layout(path, _known())
+    if layout.kind in records.KINDS or layout.kind == SEGMENT:  # recorded runs are long, and checked as they are read
+        read_file(path, {layout.kind})
     described = {}
-    for name, array in arrays.items():
+    for name, (shape, dtype) in layout.arrays.items():
         description, unit = MEANINGS.get(name, MEANINGS.get(name.partition("/")[0], ("", "")))
-        described[name] = {"shape": array.shape, "dtype": str(array.dtype), "description": description, "unit": unit}
-    facts = {"kind": kind, "schema_version": SCHEMA_VERSION, "bytes": path.stat().st_size}
+        described[name] = {"shape": shape, "dtype": dtype, "description": description, "unit": unit}
+    facts = {"kind": layout.kind, "schema_version": SCHEMA_VERSION, "bytes": path.stat().st_size}
+    groups = dict(layout.groups)
     return {**facts, "values": groups.pop(""), "groups": groups, "arrays": described}
+
+
+def _known() -> set[str]:
+    """Every kind of file."""
+    return {*records.KINDS, *PIECES}
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:
