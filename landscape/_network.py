@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -138,6 +139,22 @@ class Network:
         parts = theta.split([shape.numel() for shape in self.shapes])
         return {name: part.view(shape) for name, part, shape in zip(self.names, parts, self.shapes, strict=True)}
 
+    def parameters_of(self, checkpoint: Any, fixed: dict[str, Tensor]) -> tuple[Any, dict[str, Tensor]]:
+        """Theta of a checkpoint in our order, and the frozen parameters with those that it has.
+
+        Raises
+        ------
+        InputError
+            It belongs to another model: which parameter, and both shapes.
+        """
+        names = tuple(getattr(checkpoint, "names", ()))
+        if not names or (names == self.names and tuple(map(tuple, checkpoint.shapes)) == self.shapes):
+            return checkpoint.theta, fixed
+        known = {**self.unflatten(self.theta), **fixed}
+        found = _by_name(torch.as_tensor(checkpoint.theta), names, checkpoint.shapes, known, self.names)
+        theta = torch.cat([found[name].reshape(-1) for name in self.names])
+        return theta, {name: found.get(name, value).to(value) for name, value in fixed.items()}
+
     def bind(
         self, variables: dict[str, Tensor], fixed: dict[str, Tensor], buffers: dict[str, Tensor]
     ) -> Callable[[Any], Any]:
@@ -191,11 +208,59 @@ class Network:
 
 def point_digest(theta: Tensor, others: Mapping[str, Tensor]) -> str:
     """SHA-256 of a point: theta, and the frozen parameters and buffers by name."""
-    result = hashlib.sha256(theta.detach().cpu().numpy())
+    result = hashlib.sha256(theta.detach().cpu().numpy().data)
     for name in sorted(others):
         result.update(name.encode())
-        result.update(others[name].detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        result.update(others[name].detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return result.hexdigest()
+
+
+def _by_name(
+    theta: Tensor,
+    names: Sequence[str],
+    shapes: Sequence[Sequence[int]],
+    like: Mapping[str, Tensor],
+    needed: Sequence[str],
+) -> dict[str, Tensor]:
+    """The parameters that a checkpoint is made of, in whatever order, if they are those of the model.
+
+    Parameters
+    ----------
+    theta : (n,) tensor
+    names, shapes : sequences
+        Of the checkpoint.
+    like : dict of tensors
+        All parameters of the model.
+    needed : sequence of str
+        Those that the checkpoint must have.
+
+    Raises
+    ------
+    InputError
+        Naming the first parameter that differs, and both shapes.
+    """
+    there = {name: tuple(int(size) for size in shape) for name, shape in zip(names, shapes, strict=True)}
+    here = {name: tuple(value.shape) for name, value in like.items()}
+    other = "the checkpoint belongs to another model"
+    for name, shape in there.items():
+        if name in here and here[name] != shape:
+            raise InputError(
+                f"{other}: parameter {name!r} has shape {shape} in the checkpoint, but {here[name]} in the model"
+            )
+        if name not in here:
+            lacking = [f"{wanted!r} of shape {here[wanted]}" for wanted in needed if wanted not in there]
+            instead = f"; the model has {lacking[0]}, which the checkpoint lacks" if lacking else ""
+            raise InputError(f"{other}: the model lacks its parameter {name!r} of shape {shape}{instead}")
+    for name in needed:
+        if name not in there:
+            raise InputError(f"{other}: it lacks parameter {name!r} of shape {here[name]}")
+    sizes = [math.prod(shape) for shape in there.values()]
+    if sum(sizes) != theta.numel():
+        raise InputError(
+            f"theta has shape {tuple(theta.shape)}, but the names of its checkpoint need {sum(sizes)} numbers"
+        )
+    parts = theta.split(sizes)
+    return {name: part.view(shape) for (name, shape), part in zip(there.items(), parts, strict=True)}
 
 
 def _copies(buffers: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -154,7 +154,8 @@ class Objective:
         Parameters
         ----------
         point : (n,) tensor or array, checkpoint, or state dict
-            A checkpoint brings its buffers; a state dict must have the names and shapes of the model.
+            A checkpoint brings its buffers. A checkpoint with names, and a state dict, must have the names and shapes
+            of the model, in any order.
         buffers : dict of tensors, optional
             Batch-norm statistics that belong to the point; by default those of this objective are kept.
 
@@ -172,7 +173,8 @@ class Objective:
         if isinstance(point, Mapping):
             other.theta, other.fixed, other.buffers = self._from_state(point)
         elif hasattr(point, "theta"):
-            other.theta = self._vector(point.theta)
+            theta, other.fixed = self._network.parameters_of(point, self.fixed)
+            other.theta = self._vector(theta)
             buffers = buffers if buffers is not None else getattr(point, "buffers", None)
         else:
             other.theta = self._vector(point)

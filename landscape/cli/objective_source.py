@@ -28,7 +28,7 @@ def objective_of(job: ObjectiveJob) -> Objective:
     InputError
         As `load_objective`; or the checkpoint cannot be read or belongs to another model.
     """
-    from landscape.cli.checkpoint_file import read_checkpoint
+    from landscape.checkpoint_files import read_checkpoint
     from landscape.objective import checked_device
 
     if job.device is not None:
@@ -40,7 +40,11 @@ def objective_of(job: ObjectiveJob) -> Objective:
         from landscape.trajectory import Trajectory
 
         return objective.at(Trajectory(job.checkpoint)[-1 if job.at is None else job.at])
-    return objective.at(read_checkpoint(job.checkpoint, objective.names))
+    try:
+        state = read_checkpoint(job.checkpoint, objective.names)
+    except InputError as error:
+        raise InputError(f"--checkpoint: {error}") from error
+    return objective.at(state)
 
 
 def remembered_objective(path: Path) -> tuple[str, dict[str, Any]] | None:

@@ -203,7 +203,7 @@ def read_groups(file: h5py.File) -> Groups:
 
 def datasets(file: h5py.File) -> dict[str, h5py.Dataset]:
     """All arrays by name, or "dictionary/name", not read yet."""
-    found = {}
+    found: dict[str, h5py.Dataset] = {}
     for name, item in file.items():
         if isinstance(item, h5py.Group):
             found |= {f"{name}/{key}": part for key, part in item.items()}

@@ -257,9 +257,7 @@ def _families(arrays: Arrays) -> dict[str, list[str]]:
 
 
 def _bytes(row: Any) -> bytes | memoryview:
-    return (
-        str(row).encode() if isinstance(row, str) else memoryview(np.ascontiguousarray(row).reshape(-1).view(np.uint8))
-    )
+    return row.encode() if isinstance(row, str) else np.ascontiguousarray(row).reshape(-1).view(np.uint8).data
 
 
 def _stacked(rows: Sequence[np.ndarray]) -> np.ndarray:

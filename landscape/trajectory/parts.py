@@ -19,10 +19,17 @@ PIECE_BYTES = 2**25
 
 
 class Part(Protocol):
-    """Consecutive checkpoints of a run; `start` is the number of the first."""
+    """Consecutive checkpoints of a run."""
 
-    start: int
-    facts: Arrays
+    @property
+    def start(self) -> int:
+        """Number of the first in the run."""
+        ...
+
+    @property
+    def facts(self) -> Arrays:
+        """Steps, losses, learning rates and digests."""
+        ...
 
     def __len__(self) -> int: ...
 
@@ -96,13 +103,14 @@ def parts_of(path: Path, header: Header, packed: bool) -> list[FilePart]:
     folder = segments_folder(path)
     if not parts:
         raise InputError(
-            f"{path} has no checkpoints: the segments in {folder} are missing; copy this folder along with the file, or "
-            "record the run again"
+            f"{path} has no checkpoints: the segments in {folder} are missing; copy this folder along with the file, "
+            "or record the run again"
         )
     found = parts[-1].start + len(parts[-1])
     if header.complete and found != header.checkpoints:
         raise InputError(
-            f"{path} is a run of {header.checkpoints} checkpoints, but {folder} holds {found}: copy the whole folder again"
+            f"{path} is a run of {header.checkpoints} checkpoints, but {folder} holds {found}: copy the whole folder "
+            "again"
         )
     return parts
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from landscape._network import unwrap
 from landscape.errors import ComputeError, InputError
 from landscape.records import Checkpoint
-from landscape.store import check_writable, configuration_differences
+from landscape.store import check_writable, configuration_differences, differences_in_words
 from landscape.store.configuration import plain
 from landscape.trajectory.files import (
     Header,
@@ -253,15 +253,11 @@ class Recorder:
         header, packed = read_header(self.path)
         if packed:
             raise InputError(f"{self.path} is packed; a packed run cannot go on: record to another file")
-        before, now = ({**h.content()[0], "names": list(h.names)} for h in (header, self._header))
-        for content in (before, now):
-            content[""] = {**content[""], "complete": False, "checkpoints": 0}
-        differences = configuration_differences(before, now)
-        if differences:
-            first, (there, here) = next(iter(differences.items()))
+        before, now = (vars(replace(each, complete=False, checkpoints=0)) for each in (header, self._header))
+        if configuration_differences(before, now):
             raise InputError(
-                f"{self.path} is a recording of another configuration: {first.strip('.')} is {there!r} there and "
-                f"{here!r} now; choose another name, or pass overwrite=True"
+                f"{self.path} is a recording of another configuration:\n{differences_in_words(before, now)}\n"
+                "go on with that configuration, choose another name, or pass overwrite=True"
             )
         parts = parts_of(self.path, header, False)
         write_header(self.path, self._header)  # no longer complete

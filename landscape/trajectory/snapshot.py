@@ -73,7 +73,8 @@ def snapshot(model: nn.Module, header: Header, optimizer: Any, with_state: bool)
         names=header.names,
         shapes=header.shapes,
         learning_rate=learning_rate(optimizer),
-        **moments,
+        momentum=moments["momentum"],
+        second_moment=moments["second_moment"],
     )
     return checkpoint, point_digest(theta, {**parameters, **buffers})
 

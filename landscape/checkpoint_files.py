@@ -1,7 +1,8 @@
-"""Parameters from a checkpoint file, in the ways that training scripts write them; code in a file is never run."""
+"""Parameters from checkpoint files, in the ways that training scripts write them; code in a file is never run."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,16 +16,17 @@ PREFIXES = ("module.", "_orig_mod.", "model.")  # DataParallel, torch.compile, L
 NESTED = ("state_dict", "model_state_dict", "model")
 
 
-def read_checkpoint(path: Path, names: Iterable[str]) -> dict[str, Tensor]:
+def read_checkpoint(path: str | os.PathLike[str], names: Iterable[str] = ()) -> dict[str, Tensor]:
     """Read a state dict.
 
     Parameters
     ----------
-    path : Path
+    path : path
         ``.safetensors``, or a file of ``torch.save`` (``.pt``, ``.pth``, ``.bin``, ``.ckpt``) that holds tensors only:
         a state dict, or a dictionary with one under "state_dict", "model_state_dict" or "model".
     names : iterable of str
-        The model's parameters: they decide whether a prefix such as ``module.`` is taken off.
+        The model's parameters: they decide whether a prefix such as ``module.`` is taken off. Without them every known
+        prefix that all names share is.
 
     Returns
     -------
@@ -35,8 +37,9 @@ def read_checkpoint(path: Path, names: Iterable[str]) -> dict[str, Tensor]:
     InputError
         The file is missing, damaged, holds no state dict, or would run code.
     """
+    path = Path(path)
     if not path.is_file():
-        raise InputError(f"--checkpoint: there is no file {path}")
+        raise InputError(f"there is no file {path}")
     content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
     return _without_prefixes(_state_dict(content, path), set(names))
 
@@ -48,7 +51,7 @@ def _read_safetensors(path: Path) -> Any:
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
-        raise InputError(f"--checkpoint: {path} is truncated or no safetensors file: {error}") from error
+        raise InputError(f"{path} is truncated or no safetensors file: {error}") from error
 
 
 def _read_torch(path: Path) -> Any:
@@ -63,15 +66,15 @@ def _read_torch(path: Path) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if "weights_only" not in str(error).lower() and "unsupported" not in str(error).lower():
-            raise InputError(f"--checkpoint: {path} is damaged: {error}") from error
+            raise InputError(f"{path} is damaged: {error}") from error
         raise InputError(
-            f"--checkpoint: {path} wants to run code when it is read, so it is refused: {_first_reason(error)}. "
+            f"{path} wants to run code when it is read, so it is refused: {_first_reason(error)}. "
             "Write the parameters alone, with torch.save(model.state_dict(), path) or safetensors.torch.save_file, "
             "and give that file"
         ) from error
     except (RuntimeError, OSError, EOFError, ValueError, LookupError, AttributeError) as error:
         text = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"--checkpoint: {path} is truncated or no file of torch.save: {text}") from error
+        raise InputError(f"{path} is truncated or no file of torch.save: {text}") from error
 
 
 def _first_reason(error: Exception) -> str:
@@ -89,11 +92,11 @@ def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:
             content = content[key]
             break
     if not isinstance(content, Mapping) or not content:
-        raise InputError(f"--checkpoint: {path} holds a {type(content).__name__}, not a dictionary of named tensors")
+        raise InputError(f"{path} holds a {type(content).__name__}, not a dictionary of named tensors")
     strange = [name for name, value in content.items() if not isinstance(value, torch.Tensor)]
     if strange:
         raise InputError(
-            f"--checkpoint: {path} holds more than tensors ({', '.join(map(str, strange[:5]))}); save "
+            f"{path} holds more than tensors ({', '.join(map(str, strange[:5]))}); save "
             f"model.state_dict() alone, or under one of the keys {', '.join(NESTED)}"
         )
     return {str(name): value for name, value in content.items()}
