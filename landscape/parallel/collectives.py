@@ -17,6 +17,8 @@ OPERATIONS = ("sum", "max", "min")
 class Collectives(ABC):
     """What a group of ranks can do together; every method must be called by all ranks of the group, in the same order.
 
+    The messages of `send_object` and `receive_object` are the exception: one rank sends, another one receives.
+
     Tensors may be on any device and of dtype int64, float32 or float64. `counts` lists how many rows each rank holds,
     zeros allowed, and is the same list on every rank.
 
@@ -70,6 +72,26 @@ class Collectives(ABC):
     @abstractmethod
     def barrier(self) -> None:
         """Wait until every rank is here."""
+
+    @abstractmethod
+    def send_object(self, value: Any, to: int) -> None:
+        """Send a small picklable value to another rank, without waiting for it; messages arrive in their order."""
+
+    @abstractmethod
+    def receive_object(self, sources: Sequence[int], wait: bool = True) -> tuple[int, Any] | None:
+        """Return who sent the next value to this rank, and the value.
+
+        Parameters
+        ----------
+        sources : sequence of int
+            Who may send now, for the message if one of them will not.
+        wait : bool
+            Until a value has come; otherwise return None if there is none.
+        """
+
+    @abstractmethod
+    def finish_sending(self) -> None:
+        """Wait until every value that this rank sent has been received."""
 
 
 class Serial(Collectives):
@@ -125,6 +147,21 @@ class Serial(Collectives):
     def barrier(self) -> None:
         """Return at once."""
 
+    def send_object(self, value: Any, to: int) -> None:
+        """Refuse: there is no other rank."""
+        check_other(to, self.rank, self.size)
+
+    def receive_object(self, sources: Sequence[int], wait: bool = True) -> tuple[int, Any] | None:
+        """Refuse to wait: there is no other rank."""
+        for source in sources:
+            check_other(source, self.rank, self.size)
+        if wait:
+            raise InputError("a single rank would wait for ever: nobody can send to it")
+        return None
+
+    def finish_sending(self) -> None:
+        """Return at once."""
+
 
 def check_operation(operation: str) -> None:
     """Raise InputError unless `operation` is one of OPERATIONS."""
@@ -136,6 +173,13 @@ def check_root(root: int, size: int) -> None:
     """Raise InputError unless `root` is a rank of a group of `size`."""
     if not 0 <= root < size:
         raise InputError(f"there is no rank {root} in a group of {size} (they count from 0)")
+
+
+def check_other(other: int, rank: int, size: int) -> None:
+    """Raise InputError unless `other` is another rank of a group of `size`."""
+    check_root(other, size)
+    if other == rank:
+        raise InputError(f"rank {rank} cannot exchange messages with itself")
 
 
 def check_counts(counts: Sequence[int], size: int) -> None:

@@ -14,6 +14,7 @@ from landscape.parallel.collectives import (
     Collectives,
     check_full,
     check_operation,
+    check_other,
     check_root,
     check_rows,
 )
@@ -27,6 +28,9 @@ SMALL_BYTES = 1 << 16
 
 CHUNK_ELEMENTS = 1 << 27
 """Longer messages are cut: MPI libraries before version 4 count elements in 32 bits; this also bounds their buffers."""
+
+OBJECT_TAG = 1
+"""Marks the messages of send_object; the pieces of long rows have tag 0."""
 
 _DTYPES = ("int64", "float64", "float32")
 
@@ -56,6 +60,7 @@ class Mpi(Collectives):
         self._operations = {"sum": MPI.SUM, "max": MPI.MAX, "min": MPI.MIN}
         world = MPI.COMM_WORLD
         mine, all_of_them = communicator.Get_group(), world.Get_group()
+        self._sending: list[Any] = []
         self._members = tuple(MPI.Group.Translate_ranks(mine, list(range(self.size)), all_of_them))
 
     def all_reduce(self, tensor: Tensor, operation: str = "sum") -> None:
@@ -167,6 +172,30 @@ class Mpi(Collectives):
         """Wait until every rank is here."""
         self._meet("barrier")
 
+    def send_object(self, value: Any, to: int) -> None:
+        """Send a small picklable value to another rank, without waiting for it; messages arrive in their order."""
+        check_other(to, self.rank, self.size)
+        self._sending = [request for request in self._sending if not request.Test()]
+        self._sending.append(self._communicator.isend(value, dest=to, tag=OBJECT_TAG))
+
+    def receive_object(self, sources: Sequence[int], wait: bool = True) -> tuple[int, Any] | None:
+        """Return who sent the next value to this rank, and the value; None if there is none and `wait` is false."""
+        for source in sources:
+            check_other(source, self.rank, self.size)
+        arrival = _Arrival(self._communicator)
+        if wait:
+            members = tuple(self._members[rank] for rank in (*sources, self.rank))
+            self.watch.wait(arrival, "receive_object", members)
+        elif not arrival.Test():
+            return None
+        return arrival.source, arrival.message.recv()
+
+    def finish_sending(self) -> None:
+        """Wait until every value that this rank sent has been received."""
+        for request in self._sending:
+            self._poll(request, "finish_sending")
+        self._sending = []
+
     def reduce_small(self, values: np.ndarray[Any, Any], operation: str, what: str) -> None:
         """Replace a short host array by its reduction over the ranks; `what` names the call to those who watch."""
         self._poll(self._communicator.Iallreduce(self._in_place, values, op=self._operations[operation]), what)
@@ -177,6 +206,28 @@ class Mpi(Collectives):
 
     def _poll(self, request: Any, what: str) -> None:
         self.watch.wait(request, what, self._members)
+
+
+class _Arrival:
+    """A message that has yet to come, as something that can be waited for."""
+
+    def __init__(self, communicator: Any) -> None:
+        from mpi4py import MPI
+
+        self._communicator = communicator
+        self._status = MPI.Status()
+        self.message: Any = None
+
+    def Test(self) -> bool:  # noqa: N802 - the name that requests of MPI have
+        """Whether it has come."""
+        if self.message is None:
+            self.message = self._communicator.improbe(tag=OBJECT_TAG, status=self._status)
+        return self.message is not None
+
+    @property
+    def source(self) -> int:
+        """Who sent it."""
+        return int(self._status.Get_source())
 
 
 class Meetings:
