@@ -22,6 +22,11 @@ class Part(Protocol):
     """Consecutive checkpoints of a run."""
 
     @property
+    def path(self) -> Path:
+        """The file."""
+        ...
+
+    @property
     def start(self) -> int:
         """Number of the first in the run."""
         ...

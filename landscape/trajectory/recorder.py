@@ -11,9 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from landscape._network import unwrap
@@ -21,6 +19,7 @@ from landscape.errors import ComputeError, InputError
 from landscape.records import Checkpoint
 from landscape.store import check_writable, configuration_differences, differences_in_words
 from landscape.store.configuration import plain
+from landscape.store.hdf5 import Arrays
 from landscape.trajectory.files import (
     Header,
     is_trajectory,
@@ -127,31 +126,17 @@ class Recorder:
         self._recording = False
         self._pending: list[tuple[Checkpoint, str]] = []
         self._pending_bytes = 0
-        self._segments: list[NDArray[np.int64]] = []
+        self._segments: list[Arrays] = []  # steps and losses of each
         self._last_loss: Any = None
         self._written = time.monotonic()
 
     def __enter__(self) -> Recorder:
-        if not _first_rank():
-            return self
-        check_writable(self.path)
-        there = self.path.exists()
-        if there and self._resume:
-            self._continue()
-        elif there and not self._overwrite:
-            raise InputError(
-                f"{self.path} exists; choose another name, or pass overwrite=True, or resume=True to go on"
-            )
-        else:
-            if there and not is_trajectory(self.path):
-                raise InputError(f"{self.path} is no recorded run; choose another name")
-            self.path.unlink(missing_ok=True)  # first, so that no index ever stands before segments of another run
-            remove_segments(self.path)
+        if _first_rank():
+            check_writable(self.path)
+            there = self.path.exists()
+            if not (there and self._resume and self._continued()):
+                self._begin(there)
             self._recording = True
-            self._keep(None)
-            self.flush()  # before the index: a run that can be opened has a checkpoint
-            write_header(self.path, self._header)
-        self._recording = True
         return self
 
     def __exit__(
@@ -165,7 +150,7 @@ class Recorder:
             if self._last_step() != self.steps:
                 self._keep(self._last_loss)
             self.flush()
-            checkpoints = sum(map(len, self._segments))
+            checkpoints = sum(len(facts["steps"]) for facts in self._segments)
             write_header(self.path, replace(self._header, complete=True, checkpoints=checkpoints))
         self._recording = False
 
@@ -207,8 +192,9 @@ class Recorder:
                 )
             path.parent.mkdir(exist_ok=True)
             checkpoints, digests = zip(*self._pending, strict=True)
-            write_segment(self.path, index, rows_of(checkpoints, digests))
-            self._segments.append(np.array([checkpoint.step for checkpoint in checkpoints]))
+            arrays = rows_of(checkpoints, digests)
+            write_segment(self.path, index, arrays)
+            self._segments.append({name: arrays[name] for name in ("steps", "losses")})
         self._pending, self._pending_bytes = [], 0
         self._written = time.monotonic()
 
@@ -232,46 +218,78 @@ class Recorder:
         wanted = step - step % self._header.every
         if step < 0 or wanted > self._last_step():
             raise InputError(f"{self.path} is recorded up to step {self._last_step()}, so it cannot go on from {step}")
+        self.steps = step
+        self._last_loss = self._recorded_loss(step)
         for index in reversed(range(len(self._segments))):
-            kept = int((self._segments[index] <= wanted).sum())
-            if kept == len(self._segments[index]):
+            facts = self._segments[index]
+            kept = int((facts["steps"] <= wanted).sum())
+            if kept == len(facts["steps"]):
                 break
-            path = segment_path(self.path, index)
             if kept:
                 header, _ = read_header(self.path)
-                part = parts_of(self.path, header, False)[index]
-                write_segment(self.path, index, part.rows(0, kept))
-                self._segments[index] = self._segments[index][:kept]
+                write_segment(self.path, index, parts_of(self.path, header, False)[index].rows(0, kept))
+                self._segments[index] = {name: array[:kept] for name, array in facts.items()}
             else:
-                path.unlink()
+                segment_path(self.path, index).unlink()
                 del self._segments[index]
-        self.steps = step
-        self._last_loss = None
+
+    def _begin(self, there: bool) -> None:
+        """Start a new run, in the place of an earlier one if that is allowed."""
+        if there and not self._overwrite:
+            raise InputError(
+                f"{self.path} exists; choose another name, or pass overwrite=True, or resume=True to go on with it"
+            )
+        if there and not is_trajectory(self.path):
+            raise InputError(f"{self.path} is no recorded run, so it is not overwritten; choose another name")
+        self.path.unlink(missing_ok=True)  # first, so that no index ever stands before segments of another run
+        remove_segments(self.path)
+        self._keep(None)
+        self.flush()  # before the index: a run that can be opened has a checkpoint
+        write_header(self.path, self._header)
+
+    def _continued(self) -> bool:
+        """Whether the run that is there could be continued; if not, it may be overwritten."""
+        try:
+            self._continue()
+        except InputError:
+            if not self._overwrite:
+                raise
+            return False
+        return True
 
     def _continue(self) -> None:
         """Open what is there, if it was recorded with the same configuration."""
         header, packed = read_header(self.path)
         if packed:
             raise InputError(f"{self.path} is packed; a packed run cannot go on: record to another file")
-        before, now = (vars(replace(each, complete=False, checkpoints=0)) for each in (header, self._header))
+        before, now = _identity(header), _identity(self._header)
         if configuration_differences(before, now):
             raise InputError(
                 f"{self.path} is a recording of another configuration:\n{differences_in_words(before, now)}\n"
                 "go on with that configuration, choose another name, or pass overwrite=True"
             )
         parts = parts_of(self.path, header, False)
-        write_header(self.path, self._header)  # no longer complete
+        self._header = replace(header, complete=False, checkpoints=0)
+        write_header(self.path, self._header)
         for leftover in segments_folder(self.path).glob(".segment-*.part"):
             leftover.unlink(missing_ok=True)
         segment_path(self.path, len(parts)).unlink(missing_ok=True)  # one that cannot be read
-        self._segments = [part.facts["steps"] for part in parts]
+        self._segments = [part.facts for part in parts]
         self.steps = self._last_step()
+        self._last_loss = self._recorded_loss(self.steps)
+
+    def _recorded_loss(self, step: int) -> float | None:
+        """What was recorded at a step, if it was kept."""
+        found = [
+            float(facts["losses"][facts["steps"] == step][0]) for facts in self._segments if step in facts["steps"]
+        ]
+        return found[0] if found else None
 
     def _last_step(self) -> int:
         """Of the last kept checkpoint, -1 if there is none."""
         if self._pending:
             return self._pending[-1][0].step
-        return int(self._segments[-1][-1]) if self._segments else -1
+        return int(self._segments[-1]["steps"][-1]) if self._segments else -1
 
     def _keep(self, loss: Any) -> None:
         checkpoint, digest = snapshot(self._model, self._header, self._optimizer, self._optimizer_state)
@@ -284,6 +302,17 @@ class Recorder:
         self._pending.append((checkpoint, digest))
         vectors = [checkpoint.theta, checkpoint.momentum, checkpoint.second_moment, *checkpoint.buffers.values()]
         self._pending_bytes += sum(vector.nbytes for vector in vectors if vector is not None)
+
+
+def _identity(header: Header) -> dict[str, Any]:
+    """What a recording must agree with to be continued; hyper-parameters may have been changed by a schedule."""
+    return {
+        "name": header.name,
+        "parameters": dict(zip(header.names, header.shapes, strict=True)),
+        "every": header.every,
+        "optimizer": header.optimizer.get("class"),
+        "configuration": header.provenance.get("configuration"),
+    }
 
 
 def _first_rank() -> bool:

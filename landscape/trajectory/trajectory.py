@@ -149,6 +149,11 @@ class Trajectory(Sequence[Checkpoint]):
         """Which optimizer steps were kept: every so many."""
         return self._header.every
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Everything that the run consists of on the disk."""
+        return tuple(dict.fromkeys([self.path, *(part.path for part in self._parts)]))
+
     def __len__(self) -> int:
         return len(self.steps)
 
