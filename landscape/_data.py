@@ -150,12 +150,6 @@ def mini_batches(batches: Sequence[Batch], size: int, seed: int, epoch: int) -> 
         yield rows(joined, order[start : start + size])
 
 
-def number_of_mini_batches(batches: Sequence[Batch], size: int) -> int:
-    """How many :func:`mini_batches` gives."""
-    sizes = [batch_size(batch) for batch in batches]
-    return -(-sum(sizes) // size) if _joinable(batches) else sum(-(-one // size) for one in sizes)
-
-
 def in_words(batch: Batch) -> str:
     """Shapes and dtypes of the tensors of a batch."""
     leaves = [leaf for leaf in tree_flatten(batch)[0] if isinstance(leaf, Tensor)]
