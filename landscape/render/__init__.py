@@ -1,4 +1,4 @@
-"""Figures from records: no torch, no MPI, no data needed; any of them can be redrawn from a result file.
+"""Figures and films from records: no torch, no MPI, no data needed; any can be made again from a result file.
 
 Matplotlib is loaded when the first figure is drawn.
 """
@@ -9,14 +9,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from landscape.render.contour_figure import contour
     from landscape.render.density_figure import density
 
-__all__ = ["density"]
+# Public name → where it is defined.
+_PLACES = {
+    "density": "density_figure",
+    "contour": "contour_figure",
+}
+
+__all__ = ["density", "contour"]
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'landscape.render' has no attribute {name!r}; it has {', '.join(__all__)}")
-    value = getattr(import_module(f"landscape.render.{name}_figure"), name)
+    value = getattr(import_module(f"landscape.render.{_PLACES[name]}"), name)
     globals()[name] = value
     return value

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from landscape.errors import InputError
 from landscape.render import theme
 from landscape.render.formats import check_suffix
+from landscape.render.numerals import count, number, plural
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -111,7 +112,7 @@ def density(
                 band += " (narrower than the line)"
             entries.append(((area, line), f"{names[index]}{band}"))
         if stems is not None and len(records) == 1:
-            entries.append((stems, f"{resolved} resolved eigenvalue{'s' if resolved > 1 else ''}"))
+            entries.append((stems, f"{plural(resolved, 'resolved eigenvalue')}"))
     if len({item.n for item in records}) == 1:
         _mark_one_eigenvalue(axes, heights[0])
     axes.set_yscale("log")
@@ -235,7 +236,7 @@ def _dress_axes(axes: Axes, x: Array, sigma: float, scale: str) -> None:
         minor = minor[minor > sigma]
         axes.xaxis.set_major_locator(FixedLocator(np.concatenate([-major[::-1], [0], major]).tolist()))
         axes.xaxis.set_minor_locator(FixedLocator(np.concatenate([-minor, minor]).tolist()))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _number(value, 1)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value, 1)))
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlim(x[0], x[-1])
     else:
@@ -250,7 +251,7 @@ def _caption(
     records: list[SpectralDensity], names: list[str], sigma: float, level: float, default: bool
 ) -> list[tuple[str, str]]:
     """What a reader needs to judge the curve: (line, colour) pairs."""
-    smoothing = f"σ = {_number(sigma)}" + (" (1 % of the largest |λ|)" if default else "")
+    smoothing = f"σ = {number(sigma)}" + (" (1 % of the largest |λ|)" if default else "")
     single = len(records) == 1
     lines: list[tuple[str, str]] = []
     if not single:
@@ -268,21 +269,21 @@ def _caption(
 
 def _facts(record: SpectralDensity, smoothing: str | None) -> list[list[str]]:
     """Rows of facts: what was found, how, and how much of the mass has no sign."""
-    ends = [f"λₘₐₓ = {_number(record.lambda_max)}", f"λₘᵢₙ = {_number(record.lambda_min)}"]
-    trace = [f"trace = {_number(record.trace)} ± {_number(record.trace_stderr, 1)}"] if isfinite(record.trace) else []
-    count = [f"n = {record.n:,}".replace(",", "\u202f")]
-    cost = [f"{record.products} products, {record.probes} probe{'s' if record.probes > 1 else ''}"]
-    error = [f"predicted error {_number(record.error, 2)} (asked: {_number(record.tol, 2)})"]
+    ends = [f"λₘₐₓ = {number(record.lambda_max)}", f"λₘᵢₙ = {number(record.lambda_min)}"]
+    trace = [f"trace = {number(record.trace)} ± {number(record.trace_stderr, 1)}"] if isfinite(record.trace) else []
+    size = [f"n = {count(record.n)}"]
+    cost = [f"{plural(record.products, 'product')}, {plural(record.probes, 'probe')}"]
+    error = [f"predicted error {number(record.error, 2)} (asked: {number(record.tol, 2)})"]
     error = error if isfinite(record.error) else []
     zero = record.zero_threshold
     signs = [
-        f"λ < −{_number(zero, 2)}: {_share(record.negative_mass, record.mass_band(-np.inf, -zero))}",
-        f"|λ| ≤ {_number(zero, 2)}: {_share(record.near_zero_mass, record.mass_band(-zero, zero))}",
-        f"noise floor {_number(record.noise_floor, 2)}",
+        f"λ < −{number(zero, 2)}: {_share(record.negative_mass, record.mass_band(-np.inf, -zero))}",
+        f"|λ| ≤ {number(zero, 2)}: {_share(record.near_zero_mass, record.mass_band(-zero, zero))}",
+        f"noise floor {number(record.noise_floor, 2)}",
     ]
     if smoothing is None:
-        return [ends + count + cost + error, signs]
-    return [ends + trace + count, [smoothing, *cost, *error], signs]
+        return [ends + size + cost + error, signs]
+    return [ends + trace + size, [smoothing, *cost, *error], signs]
 
 
 def _write_caption(figure: Figure, lines: list[tuple[str, str]]) -> None:
@@ -290,16 +291,6 @@ def _write_caption(figure: Figure, lines: list[tuple[str, str]]) -> None:
     for index, (text, color) in enumerate(reversed(lines)):
         bottom = (0.06 + CAPTION_STEP * index) / height
         figure.text(0.02, bottom, text, fontsize=theme.SMALL, color=color, va="bottom", parse_math=False)
-
-
-def _number(value: float, digits: int = 3) -> str:
-    """Three digits, a true minus sign, and powers of ten as in print."""
-    text = f"{value:.{digits}g}".replace("-", "−")
-    if "e" in text:
-        mantissa, exponent = text.split("e")
-        power = str(int(exponent.replace("−", "-"))).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-        text = f"10{power}" if mantissa == "1" else f"{mantissa}·10{power}"
-    return text
 
 
 def _share(value: float, band: tuple[float, float]) -> str:

@@ -5,14 +5,19 @@ from __future__ import annotations
 import io
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import matplotlib
+import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import text_to_path
+from numpy.typing import NDArray
 
 from landscape.errors import InputError
 from landscape.render.formats import check_suffix
@@ -25,6 +30,35 @@ if TYPE_CHECKING:
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 INK, QUIET, FAINT = "#222222", "#666666", "#BBBBBB"
 WARNING = "#B2182B"
+
+
+def _landscape_colors(steps: int = 256) -> NDArray[np.float64]:
+    """Colours in equal steps of Oklab (Ottosson 2020), from dark indigo over teal to ivory.
+
+    Perceptually uniform like viridis, but without warm colours: those are left to the runs that are drawn on it.
+    """
+    t, knots = np.linspace(0, 1, 2001), np.linspace(0, 1, 6)
+    chroma = np.interp(t, knots, (0.09, 0.10, 0.09, 0.08, 0.07, 0.04))
+    hue = np.deg2rad(np.interp(t, knots, (285, 262, 225, 190, 150, 105)))
+    curve = np.stack([0.27 + 0.70 * t, chroma * np.cos(hue), chroma * np.sin(hue)], axis=1)
+    length = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(curve, axis=0), axis=1))])
+    even = np.linspace(0, length[-1], steps)
+    lab = np.stack([np.interp(even, length, channel) for channel in curve.T], axis=1)
+    cones = lab @ np.array([
+        [1, 1, 1],
+        [0.3963377774, -0.1055613458, -0.0894841775],
+        [0.2158037573, -0.0638541728, -1.2914855480],
+    ])  # fmt: skip
+    linear = cones**3 @ np.array([
+        [4.0767416621, -1.2684380046, -0.0041960863],
+        [-3.3077115913, 2.6097574011, -0.7034186147],
+        [0.2309699292, -0.3413193965, 1.7076147010],
+    ])  # fmt: skip
+    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * np.maximum(linear, 1e-9) ** (1 / 2.4) - 0.055)
+
+
+# The heights of a surface: dark valleys, light peaks.
+LANDSCAPE = ListedColormap(_landscape_colors(), "landscape")
 
 BODY, SMALL = 9.0, 7.0  # points, at the printed width
 WIDTH = 6.3  # inches: the text width of an A4 or letter page with one column
@@ -95,6 +129,34 @@ def new_figure(height: float, width: float = WIDTH) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(width, height), dpi=DOTS_PER_INCH / 2)
     FigureCanvasAgg(figure)
     return figure, figure.add_subplot()
+
+
+def text_width(text: str, size: float) -> float:
+    """Width of a line of text of so many points, inches."""
+    properties = FontProperties(family=SETTINGS["font.family"], size=size)
+    return float(text_to_path.get_text_width_height_descent(text, properties, False)[0]) / 72
+
+
+def shortened(text: str, size: float, width: float) -> str:
+    """A line of text that fits into a width in inches: an ellipsis stands for the end of a longer one."""
+    if text_width(text, size) <= width:
+        return text
+    kept = len(text) - 1
+    while kept > 1 and text_width(text[:kept].rstrip() + "…", size) > width:
+        kept -= 1
+    return text[:kept].rstrip() + "…"
+
+
+def joined(facts: Sequence[str], size: float, width: float) -> list[str]:
+    """Facts with dots between them, in as few lines as fit into a width in inches."""
+    lines: list[str] = []
+    for fact in facts:
+        longer = f"{lines[-1]}  ·  {fact}" if lines else fact
+        if lines and text_width(longer, size) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(fact)
+    return [shortened(line, size, width) for line in lines]
 
 
 @themed

@@ -1,0 +1,340 @@
+"""The surface as a map with the runs on it, and below what the map cannot show: true losses and distances."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from numpy.typing import NDArray
+
+from landscape.render import theme
+from landscape.render.formats import check_suffix
+from landscape.render.heights import LEVELS, Heights, heights, marked, spread
+from landscape.render.numerals import count, number, numbers, plural
+from landscape.render.plane_map import (
+    HATCH,
+    anchor_entry,
+    axis_text,
+    check_surface,
+    draw_anchors,
+    draw_color_bar,
+    draw_map,
+    fit_box,
+    hole_entry,
+    label_lines,
+    within,
+)
+from landscape.render.runs import HandlerRun, RunHandle, draw_run, end_marker, run_style, run_text
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from landscape.records import PathOnSurface, Surface
+
+Array = NDArray[np.float64]
+# Inches.
+LEFT, MAP_WIDTH, MAP_HEIGHT = 0.74, 4.55, 4.4
+BAR_GAP, BAR_WIDTH = 0.12, 0.13
+LINE, PANEL, HEADING, PROFILE, HANDLE = 0.145, 1.15, 0.24, 2.6, 0.52
+LEGEND = theme.BODY - 1  # points
+
+
+@theme.themed
+def contour(
+    surface: Surface,
+    path: str | os.PathLike[str] | None = None,
+    *,
+    metric: str | None = None,
+    log: bool | str = "auto",
+    levels: int | Sequence[float] = LEVELS,
+    title: str | None = None,
+) -> Figure:
+    """Draw a surface as a map with filled contours, its runs on it, coloured by time.
+
+    Below the map: the loss at the checkpoints beside the loss at their projections, which is what the map shows, and
+    the distance of the checkpoints from the plane. A grid of one row or column becomes a profile.
+
+    Parameters
+    ----------
+    surface : Surface
+    path : path, optional
+        Where to write the figure: .png (250 dots per inch), .svg or .pdf.
+    metric : str, optional
+        One of ``surface.metrics`` instead of the loss.
+    log : bool or "auto"
+        Logarithmic levels; "auto" takes them for a loss that is nowhere negative and spans more than a factor of 20.
+    levels : int or sequence of float
+        About how many bands, or their ends; default 16.
+    title : str, optional
+        Written above.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    InputError
+        An unknown metric or suffix, a logarithm of negative values, impossible levels, or a damaged surface.
+
+    Examples
+    --------
+    >>> figure = contour(landscape.load("surface.h5"), "surface.svg")  # doctest: +SKIP
+    """
+    check_surface(surface)
+    shown = heights(surface, metric, log, levels)
+    if path is not None:
+        check_suffix(path)
+    figure = _profile(surface, shown, title) if 1 in shown.values.shape else _map(surface, shown, title)
+    if path is not None:
+        theme.save_figure(figure, path)
+    return figure
+
+
+def _map(surface: Surface, shown: Heights, title: str | None) -> Figure:
+    width, height, to_scale = fit_box(surface, MAP_WIDTH, MAP_HEIGHT)
+    left = LEFT + (MAP_WIDTH - width) / 2
+    caption = _caption(surface, shown, to_scale)
+    entries = _run_entries(surface) + anchor_entry(surface) + hole_entry(shown)
+    figure, bottoms, columns = _page(height, entries, bool(surface.paths), len(caption), title)
+    page = figure.get_size_inches()[1]
+
+    axes = figure.add_axes((left / theme.WIDTH, bottoms["map"] / page, width / theme.WIDTH, height / page))
+    axes.spines[["top", "right"]].set_visible(True)
+    _name_axes(figure, (LEFT, bottoms["map"], height), axis_text(surface, 0), axis_text(surface, 1))
+    axes.xaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10]))
+    lines = draw_map(axes, surface, shown)
+    if lines is not None:
+        label_lines(axes, lines, shown, surface.path_coordinates, theme.SMALL - 0.5)
+    for index, run in enumerate(surface.paths):
+        draw_run(axes, run.coordinates, run_style(index))
+    draw_anchors(axes, surface, theme.SMALL)
+    axes.set_xlim(surface.x[0], surface.x[-1])
+    axes.set_ylim(surface.y[0], surface.y[-1])
+    if len(shown.levels) and not shown.constant:
+        box = (left + width + BAR_GAP, bottoms["map"], BAR_WIDTH, height)
+        draw_color_bar(figure, _fractions(box, page), shown, theme.BODY)
+    _finish(figure, surface, entries, columns, bottoms, caption, title)
+    return figure
+
+
+def _profile(surface: Surface, shown: Heights, title: str | None) -> Figure:
+    """A grid of one row or one column: its values as a curve; a single point is a dot."""
+    along = 0 if len(surface.y) == 1 else 1
+    x, fixed = (surface.x, surface.y) if along == 0 else (surface.y, surface.x)
+    values = shown.values.ravel()
+    caption = _caption(surface, shown, to_scale=True)
+    where = f"{surface.axes[1 - along]} = {number(float(fixed[0]))}"
+    single = "the grid is a single point" if len(x) == 1 else "the grid is a single line"
+    caption.insert(0, (f"{single}, at {where}", theme.QUIET))
+    entries = _run_entries(surface) + hole_entry(shown)
+    figure, bottoms, columns = _page(PROFILE, entries, bool(surface.paths), len(caption), title)
+    page = figure.get_size_inches()[1]
+    axes = figure.add_axes(_fractions((LEFT, bottoms["map"], theme.WIDTH - LEFT - 0.25, PROFILE), page))
+    value = f"{shown.name}{' (logarithmic)' if shown.logarithmic else ''}"
+    _name_axes(figure, (LEFT, bottoms["map"], PROFILE), axis_text(surface, along), value)
+    axes.plot(x, values, color=theme.PALETTE[0], marker="o", markersize=3 if len(x) > 1 else 6, zorder=3)
+    if len(x) > 1:
+        edges = np.concatenate([[x[0]], (x[1:] + x[:-1]) / 2, [x[-1]]])
+        for index in np.flatnonzero(np.isnan(values)):
+            hole = axes.axvspan(edges[index], edges[index + 1], **HATCH)
+            hole.set_hatch_linewidth(0.6)
+        axes.set_xlim(x[0] - 0.01 * np.ptp(x), x[-1] + 0.01 * np.ptp(x))
+    else:
+        axes.set_xticks(x)
+    _value_axis(axes, shown.finite, shown.logarithmic, 7)
+    _finish(figure, surface, entries, columns, bottoms, caption, title)
+    return figure
+
+
+def _finish(
+    figure: Figure,
+    surface: Surface,
+    entries: list[tuple[Any, str]],
+    columns: int,
+    bottoms: dict[str, float],
+    caption: list[tuple[str, str]],
+    title: str | None,
+) -> None:
+    """Legend, lower panels, caption and title."""
+    page = figure.get_size_inches()[1]
+    _legend(figure, entries, columns, bottoms["legend"] / page)
+    if surface.paths:
+        _panels(figure, surface.paths, bottoms["panels"], page)
+    for index, (text, color) in enumerate(reversed(caption)):
+        place = (0.02, (0.07 + LINE * index) / page)
+        figure.text(*place, text, fontsize=theme.SMALL, color=color, va="bottom", parse_math=False)
+    if title:
+        place = LEFT / theme.WIDTH, 1 - 0.09 / page
+        text = theme.shortened(title, theme.BODY + 1, theme.WIDTH - LEFT - 0.1)
+        figure.text(*place, text, fontsize=theme.BODY + 1, va="top", parse_math=False)
+
+
+def _page(
+    map_height: float, entries: list[tuple[Any, str]], panels: bool, lines: int, title: str | None
+) -> tuple[Figure, dict[str, float], int]:
+    """A figure as high as what is on it, where its parts begin in inches from below, and the legend's columns."""
+    bottoms = {"caption": 0.07}
+    height = bottoms["caption"] + LINE * lines + 0.05
+    if panels:
+        height += 0.42
+        bottoms["panels"] = height
+        height += PANEL + HEADING
+    bottoms["legend"] = height
+    widest = max((theme.text_width(text, LEGEND) for _, text in entries), default=0.0)
+    columns = 2 if len(entries) > 1 and 2 * (widest + HANDLE) < theme.WIDTH - 0.2 else 1
+    height += 0.19 * -(-len(entries) // columns) + 0.06
+    bottoms["map"] = height + 0.45
+    height = bottoms["map"] + map_height + (0.52 if title else 0.28)
+    figure, axes = theme.new_figure(height)
+    axes.remove()
+    return figure, bottoms, columns
+
+
+def _name_axes(figure: Figure, box: tuple[float, float, float], below: str, above: str) -> None:
+    """Write what the axes show below and above them: lying, so that long names can be read and fit."""
+    left, bottom, height = box
+    page = figure.get_size_inches()[1]
+    look: dict[str, Any] = {"fontsize": theme.BODY - 1, "parse_math": False}
+    for text, place, side in ((f"→ {below}", bottom - 0.27, "top"), (f"↑ {above}", bottom + height + 0.07, "bottom")):
+        text = theme.shortened(text, theme.BODY - 1, theme.WIDTH - left - 0.1)
+        figure.text(left / theme.WIDTH, place / page, text, va=side, **look)
+
+
+def _panels(figure: Figure, runs: tuple[PathOnSurface, ...], bottom: float, page: float) -> None:
+    """True beside projected loss, and the distance from the plane, over the steps."""
+    width = (theme.WIDTH - LEFT - 0.75 - 0.2) / 2
+    losses = figure.add_axes(_fractions((LEFT, bottom, width, PANEL), page))
+    distances = figure.add_axes(_fractions((LEFT + width + 0.75, bottom, width, PANEL), page))
+    every = np.concatenate([np.concatenate([run.loss, run.projected_loss]) for run in runs])
+    finite = every[np.isfinite(every)]
+    logarithmic = bool(len(finite) and finite.min() > 0 and finite.max() > 5 * finite.min())
+    for index, run in enumerate(runs):
+        style = run_style(index)
+        losses.plot(run.steps, run.projected_loss, color=style.line, linewidth=0.9, linestyle=(0, (2.5, 1.5)), zorder=4)
+        losses.plot(run.steps, run.loss, color=style.line, linewidth=1.2, zorder=3)
+        distances.plot(run.steps, run.distance, color=style.line, linewidth=1.2)
+        for axes, values in ((losses, run.loss), (distances, run.distance)):
+            if np.isfinite(values[-1]):
+                axes.plot(run.steps[-1], values[-1], **end_marker(style, 5.0), zorder=6, clip_on=False)
+    _value_axis(losses, finite, logarithmic, 4)
+    far = np.concatenate([run.distance for run in runs])
+    far = far[np.isfinite(far)]
+    distances.set_ylim(0, 1.08 * float(far.max(initial=0)) or 1.0)
+    distances.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+    distances.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
+    for axes in (losses, distances):
+        axes.set_xlabel("step", labelpad=1)
+        axes.margins(x=0.01)
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
+        if all(len(run.steps) == 1 for run in runs):
+            axes.set_xticks(sorted({int(run.steps[0]) for run in runs}))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: count(round(value))))
+    look: dict[str, Any] = {"color": theme.QUIET}
+    handles = [Line2D([], [], **look, lw=1.2), Line2D([], [], **look, lw=0.9, linestyle=(0, (2.5, 1.5)))]
+    _heading(losses, handles, ["loss at the checkpoint", "at its projection"])
+    _heading(distances, [], ["distance from the plane"])
+
+
+def _heading(axes: Axes, handles: list[Any], texts: list[str]) -> None:
+    if not handles:
+        axes.annotate(
+            texts[0],
+            (0, 1),
+            xycoords="axes fraction",
+            xytext=(0, 5),
+            textcoords="offset points",
+            fontsize=theme.BODY - 1,
+        )
+        return
+    axes.legend(
+        handles, texts, loc="lower left", bbox_to_anchor=(0, 1.0), borderaxespad=0.25, borderpad=0, ncols=2,
+        columnspacing=0.9, handlelength=1.5, handletextpad=0.5, fontsize=theme.BODY - 1,
+    )  # fmt: skip
+
+
+def _value_axis(axes: Axes, finite: Array, logarithmic: bool, most: int) -> None:
+    """Scale and ticks of an axis of losses: a few round values, also where less than a decade is shown."""
+    if logarithmic:
+        axes.set_yscale("log", nonpositive="mask")
+    positive = finite[finite > 0] if logarithmic else finite
+    if len(positive) == 0:
+        axes.set_yticks([])
+        return
+    low, high = float(positive.min()), float(positive.max())
+    levels = spread(low, high, 12, logarithmic)
+    ticks = marked(levels, logarithmic, most)
+    if logarithmic:
+        margin = (high / low) ** 0.05 if high > low else 1.2
+        axes.set_ylim(low / margin, high * margin)
+    else:
+        margin = 0.05 * (high - low) or 0.1 * abs(high) or 1.0
+        axes.set_ylim(low - margin, high + margin)
+    if high == low:
+        axes.set_yticks([low], [number(low, 5)])
+        return
+    bottom, top = axes.get_ylim()
+    ticks = ticks[(ticks >= bottom) & (ticks <= top)]
+    axes.yaxis.set_major_locator(FixedLocator(ticks.tolist()))
+    axes.yaxis.set_minor_locator(NullLocator())
+    texts = dict(zip(ticks.tolist(), numbers(ticks), strict=True))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: texts.get(value, "")))
+
+
+def _run_entries(surface: Surface) -> list[tuple[Any, str]]:
+    """What the legend says of the runs."""
+    room = theme.WIDTH - HANDLE - 0.3
+    styles = [run_style(index) for index in range(len(surface.paths))]
+    return [
+        (RunHandle(style), run_text(run, style, LEGEND, room)) for style, run in zip(styles, surface.paths, strict=True)
+    ]
+
+
+def _legend(figure: Figure, entries: list[tuple[Any, str]], columns: int, bottom: float) -> None:
+    if not entries:
+        return
+    texts = [theme.shortened(text, LEGEND, theme.WIDTH - HANDLE - 0.2) for _, text in entries]
+    legend = figure.legend(
+        [handle for handle, _ in entries], texts, loc="lower center", bbox_to_anchor=(0.5, bottom), ncols=columns,
+        handler_map={RunHandle: HandlerRun()}, handlelength=2.6, columnspacing=1.4, borderaxespad=0, borderpad=0,
+        fontsize=LEGEND,
+    )  # fmt: skip
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+
+
+def _caption(surface: Surface, shown: Heights, to_scale: bool) -> list[tuple[str, str]]:
+    """What a reader needs to judge the map: (line, colour) pairs."""
+    facts = [f"{len(surface.x)} × {len(surface.y)} points"]
+    if surface.n:
+        facts.append(f"n = {count(surface.n)}")
+    low, high = (float(shown.finite.min()), float(shown.finite.max())) if len(shown.finite) else (np.nan, np.nan)
+    if shown.constant:
+        facts.append(f"{shown.name} {number(low, 6)} everywhere")
+    elif shown.name != "loss":
+        facts.append(f"{shown.name} from {number(low)} to {number(high)}")
+    elif len(shown.finite):
+        row, column = np.unravel_index(np.nanargmin(shown.values), shown.values.shape)
+        place = f"({number(float(surface.x[column]))}, {number(float(surface.y[row]))})"
+        facts.append(f"lowest loss on the grid: {number(low)} at {place}")
+    if "distance" in surface.unit and not to_scale:
+        facts.append("axes not to the same scale")
+    lines = [(line, theme.QUIET) for line in theme.joined(facts, theme.SMALL, theme.WIDTH - 0.25)]
+    outside = int((~within(surface, surface.path_coordinates)).sum())
+    if outside and min(shown.values.shape) > 1:
+        lines.append((f"{plural(outside, 'checkpoint')} outside of the map", theme.WARNING))
+    if len(shown.finite) == 0:
+        lines.append((f"no point of the grid has a finite {shown.name}", theme.WARNING))
+    return lines
+
+
+def _fractions(box: tuple[float, float, float, float], page: float) -> tuple[float, float, float, float]:
+    """A box in inches as fractions of a page of that height."""
+    left, bottom, width, height = box
+    return left / theme.WIDTH, bottom / page, width / theme.WIDTH, height / page
