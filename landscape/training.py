@@ -20,7 +20,7 @@ from landscape.errors import ComputeError, InputError
 from landscape.objective import Objective
 from landscape.optim import build
 from landscape.parallel.threads import one_thread, use_threads
-from landscape.store import RunState, configuration_differences, differences_in_words, remove_run_state
+from landscape.store import RunState, check_writable, configuration_differences, differences_in_words, remove_run_state
 from landscape.trajectory import Recorder, Trajectory
 
 # Enough for a smooth path and a video of some seconds.
@@ -127,6 +127,7 @@ def train(
         "seed": seed,
         "finalize": finalize,
     }
+    check_writable(path)
     earlier = _earlier_run(path, configuration, overwrite)
     if not isinstance(state, RunState):
         state = _open_state(Path(state or path.with_name(path.name + ".state")), configuration, overwrite)

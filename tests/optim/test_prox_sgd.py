@@ -68,7 +68,7 @@ def test_it_is_ista_with_constant_curvature_and_weights_of_one(seed: int) -> Non
     x = parameter(np.zeros(12))
     optimizer = ProxSGD([x], **ISTA, curvature=1 / lr, l1=l1)
     expected = np.zeros(12)
-    for _ in range(400):
+    for _ in range(300):
         optimizer.step(least_squares(A, b, x))
         expected = soft(expected - lr * A.T @ (A @ expected - b), lr * l1)
         assert np.allclose(x.detach().numpy(), expected, rtol=1e-11, atol=1e-13)
@@ -88,8 +88,8 @@ def test_an_orthogonal_lasso_has_the_soft_threshold_as_its_solution(seed: int, c
     b, l1 = generator.standard_normal(30), 0.3
     x = parameter(generator.standard_normal(10))
     # A short memory of the second moment, so that the metric is that of the present gradients.
-    optimizer = ProxSGD([x], lr=0.5, schedule=(0.0, 0.6), curvature=curvature, beta=0.9, delta=0.1, l1=l1)
-    for _ in range(3000):
+    optimizer = ProxSGD([x], lr=0.9, schedule=(0.0, 0.5), curvature=curvature, beta=0.9, delta=0.1, l1=l1)
+    for _ in range(1500):
         optimizer.step(least_squares(A, b, x))
     optimizer.finalize()
     expected = soft(A.T @ b, l1)
