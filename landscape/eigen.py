@@ -1,1 +1,395 @@
-"""Extreme eigenpairs of an operator."""
+"""Extreme eigenpairs of an operator, resumable, with the same bits on any number of ranks."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterator
+from math import isfinite
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from landscape.curvature import Operator
+from landscape.errors import InputError
+from landscape.krylov import WHICH, RestartedLanczos, gaussian
+from landscape.krylov.restarting import RitzPairs, by_interest
+from landscape.parallel.rows import RowPartition
+from landscape.records import EigenPairs
+from landscape.store import RunState
+
+# The larger the basis, the fewer the products: as many vectors as fit into this many bytes (over all ranks), but …
+BASIS_BYTES = 2**30
+# … no more than this, where orthogonalization and the small eigenproblems begin to cost as much as small products, and
+# no fewer than max(20, 2k + 10), with which restarts still converge well.
+MOST_VECTORS = 300
+LEAST_VECTORS = 20
+# Far more than extreme pairs of trained networks need (tools/bench eigenpairs); a limit for what does not converge.
+DEFAULT_PRODUCTS = 1000
+# A look at the pairs is due after every product, in larger bases after every 32nd part of their number.
+LOOKS = 32
+# Random streams of fresh vectors are counted after those of all probes, which are far fewer.
+FRESH = 2**32
+
+Progress = Callable[[int, int, str], None]
+
+
+def eigenpairs(
+    operator: Operator,
+    k: int = 10,
+    which: str = "largest",
+    *,
+    tol: float = 1e-3,
+    max_products: int | None = None,
+    basis: int | None = None,
+    seed: int = 0,
+    start: Any = None,
+    state: RunState | str | os.PathLike[str] | None = None,
+    checkpoint_seconds: float = 60.0,
+    progress: Progress | None = None,
+) -> EigenPairs:
+    """Extreme eigenvalues of a symmetric operator with their eigenvectors (collective).
+
+    Thick-restart Lanczos (Wu and Simon, SIAM J. Matrix Anal. Appl. 22 (2000) 602), which looks at the pairs after every
+    product and spends fewer products than ARPACK at the same tolerance, criterion and basis size. A pair has converged
+    when ``‖Av - λv‖ <= tol · |λ|``, where eigenvalues below a thousandth of the largest count as that large. The
+    residuals come from the products of the run itself; one more product, with a random combination of all vectors,
+    checks them. If ``tol`` asks for less than the rounding of a product allows, the run ends there, with
+    ``converged`` false.
+
+    What is guaranteed: within its residual of every value lies an eigenvalue. That none is missed in between is
+    probable, not certain, as for every method that starts from a random vector; the probability falls with ``tol``.
+    Of a multiple eigenvalue, Krylov spaces of one vector hold one copy; others appear by rounding, late or never. Where
+    the space is exhausted (identity, low rank plus a multiple of the identity, k near n), fresh random vectors in
+    the complement go on until they add nothing, and all copies are found.
+
+    Parameters
+    ----------
+    operator : Operator
+        ``ls.Hessian(objective)`` and the like.
+    k : int
+        How many pairs, at most n; default 10, one per class of the usual small data sets.
+    which : "largest", "smallest", "magnitude" or "both"
+        ``"both"`` gives k of each end, all n pairs if 2k > n.
+    tol : float
+        Wanted residual relative to ``|λ|``. Default 1e-3: values to about 1e-6, vectors good enough for planes.
+    max_products : int, optional
+        Most products; default 1000, and no fewer than 20 per pair. What there is then is returned, fewer pairs if need
+        be, with ``converged`` false where it is not.
+    basis : int, optional
+        Most basis vectors at one time, as ``ncv`` of ARPACK; at least two more than pairs. Default: what fits into
+        1 GiB, at least max(20, 2k + 10), at most 300: more vectors need fewer products.
+    seed : int
+        Of the random vectors.
+    start : EigenPairs or array, optional
+        Warm start: a vector ``(n,)``, or several in the columns of ``(n, j)``, whose sum is the first vector. Pairs
+        that it has no part in are found late or missed.
+    state : path, optional
+        Folder for the state of the unfinished run; an existing one is continued, with the same bits.
+    checkpoint_seconds : float
+        Time between two checkpoints to ``state``.
+    progress : callable, optional
+        ``progress(done, total, text)`` after each product.
+
+    Returns
+    -------
+    EigenPairs
+        The same on every rank, and bitwise the same values and vectors for every number of ranks.
+
+    Raises
+    ------
+    InputError
+        If an argument is out of range, or ``state`` belongs to another run.
+    ComputeError
+        If a product is NaN.
+
+    Examples
+    --------
+    >>> import landscape as ls, torch
+    >>> objective = ls.Objective(torch.nn.Linear(3, 1), torch.nn.MSELoss(), (torch.eye(3), torch.zeros(3, 1)))
+    >>> ls.eigenpairs(ls.Hessian(objective), k=1).values.round(4)
+    array([2.6667])
+    """
+    _check(operator, k, which, tol, max_products, basis, seed)
+    operator.grid.meet("eigenpairs")
+    started = time.monotonic()
+    wanted = min(2 * k, operator.n) if which == "both" else k
+    settings = {
+        "k": k,
+        "which": which,
+        "tol": tol,
+        "max_products": max_products or max(DEFAULT_PRODUCTS, 20 * wanted),
+        "basis": basis_size(operator, wanted, basis),
+        "seed": seed,
+        "start_sha256": None,
+    }
+    first = None
+    if start is not None:
+        first = _start_vector(start, operator)
+        settings["start_sha256"] = hashlib.sha256(first.cpu().numpy().tobytes()).hexdigest()
+    configuration = {**operator.describe(), **settings}
+    if state is not None and not isinstance(state, RunState):
+        state = RunState(state, configuration)
+    run = _DurableRun(operator.on(operator.grid), settings, wanted, first, state, checkpoint_seconds)
+    ritz = run.until_complete(progress)
+    check = run.check(ritz)
+    pairs = _record(operator, run, ritz, check, settings)
+    cost = run.lanczos.products
+    seconds = run.operator.seconds / max(run.operator.products, 1)
+    operator.products += run.operator.products
+    facts = {
+        "seconds": time.monotonic() - started,
+        "gradient_equivalents": cost * seconds / run.operator.gradient_seconds(),
+        "provenance": {
+            "configuration": configuration,
+            "grid": run.operator.grid.describe(),
+            "resumed_products": run.resumed,
+            "residual_check": check,
+        },
+    }
+    facts = operator.grid.world.broadcast_object(facts)
+    return dataclasses.replace(pairs, **facts)
+
+
+def basis_size(operator: Operator, wanted: int, asked: int | None) -> int:
+    """How many basis vectors to use; a function of the problem, never of the number of ranks.
+
+    Parameters
+    ----------
+    operator : Operator
+    wanted : int
+        Number of pairs.
+    asked : int or None
+        By the user; checked by :func:`eigenpairs`.
+
+    Returns
+    -------
+    int, at most n
+    """
+    if asked is not None:
+        return min(asked, operator.n)
+    fitting = BASIS_BYTES // (operator.n * torch.finfo(operator.dtype).bits // 8)
+    return min(operator.n, max(LEAST_VECTORS, 2 * wanted + 10, min(fitting, MOST_VECTORS)))
+
+
+class _DurableRun:
+    """A restarted Lanczos run that is on disk every few seconds.
+
+    Each segment holds everything but the basis, and the vectors that are new since the last one. A restart replaces all
+    vectors, so a new part of the state begins there, and the one before is dropped when the first segment of the new
+    one is on disk.
+    """
+
+    def __init__(
+        self,
+        operator: Operator,
+        settings: dict[str, Any],
+        wanted: int,
+        start: Tensor | None,
+        state: RunState | None,
+        every: float,
+    ) -> None:
+        self.operator = operator
+        self.seed = settings["seed"]
+        self.max_products = settings["max_products"]
+        self.state = state
+        self.every = every
+        self.resumed = 0
+        self.rows = rows = RowPartition(operator.n, operator.grid.data)
+
+        def random(probe: int) -> Tensor:
+            return gaussian(rows, settings["seed"], probe, operator.dtype, operator.device)
+
+        self.lanczos = RestartedLanczos(
+            lambda shard: operator.apply_rows(shard, rows),
+            rows,
+            random(0) if start is None else rows.shard(start),
+            wanted=wanted,
+            which=settings["which"],
+            tol=settings["tol"],
+            size=settings["basis"],
+            fresh=lambda index: random(FRESH + index),
+        )
+        self._saved = (-1, 0)  # rotations and vectors on disk
+        self._last = time.monotonic()
+        if state is not None:
+            self._restore(state)
+
+    def until_complete(self, progress: Progress | None) -> RitzPairs:
+        """Go on until the wanted pairs have converged or the products end; return all pairs (collective)."""
+        lanczos, ranks = self.lanczos, self.rows.collectives
+        # One product is left for the check.
+        most = max(self.max_products - 1, 1)
+        found = 0
+        while True:
+            # Before the product, so that a resumed run decides again what was decided at its checkpoint.
+            if lanczos.columns and (lanczos.sealed or lanczos.columns % max(1, lanczos.columns // LOOKS) == 0):
+                found, complete = ranks.broadcast_object(self._look() if ranks.rank == 0 else None)
+                if complete:
+                    break
+            if lanczos.products >= most or lanczos.columns == self.rows.n:
+                break
+            lanczos.step()
+            self._save_if_due()
+            if progress is not None:
+                progress(lanczos.products, self.max_products, f"{found} of {lanczos.wanted} pairs")
+        return lanczos.agreed_ritz()
+
+    def check(self, ritz: RitzPairs) -> float:
+        """Error of the residuals by one more product, 0 if there is none left (collective)."""
+        if self.lanczos.products >= self.max_products:
+            return 0.0
+        count = min(self.lanczos.wanted, len(ritz.values))
+        signs = np.random.Generator(np.random.Philox(key=self.seed)).choice([-1.0, 1.0], count)
+        return self.lanczos.discrepancy(ritz, signs)
+
+    def vectors(self, ritz: RitzPairs, count: int) -> NDArray[Any]:
+        """Unit vectors of the first pairs on every rank, ``(n, count)``, largest components positive (collective)."""
+        vectors = self.rows.gather(self.lanczos.vectors(ritz, count)).cpu().numpy()
+        largest = np.abs(vectors).argmax(0)
+        return vectors * np.where(vectors[largest, np.arange(count)] < 0, -1, 1).astype(vectors.dtype)
+
+    def _look(self) -> tuple[int, bool]:
+        ritz = self.lanczos.ritz()
+        return int((ritz.residuals <= ritz.limits)[: self.lanczos.wanted].sum()), self.lanczos.complete(ritz)
+
+    def _save_if_due(self) -> None:
+        if self.state is None:
+            return
+        due = float(time.monotonic() - self._last >= self.every)
+        if not self.rows.collectives.max(due):
+            return
+        rotations, vectors = self._saved
+        same = rotations == self.lanczos.rotations
+        arrays, facts = self.lanczos.state(vectors if same else 0)
+        if self.rows.collectives.rank == 0:
+            part = self.state.child(_part(self.lanczos.rotations))
+            if not same:
+                part.clear()
+            part.append(arrays, facts)
+            for earlier in list(_parts(self.state)):
+                if earlier.folder.name < part.folder.name:
+                    earlier.clear()
+        self._saved = (self.lanczos.rotations, len(self.lanczos.basis))
+        self._last = time.monotonic()
+
+    def _restore(self, state: RunState) -> None:
+        ranks, lanczos = self.rows.collectives, self.lanczos
+        found: tuple[dict[str, Any], dict[str, Any], int] | None = None
+        full = np.zeros((0, 0))
+        if ranks.rank == 0:
+            segments = next(filter(None, ([*part.segments()] for part in _parts(state))), [])
+            if segments:
+                arrays, facts = segments[-1]
+                full = np.concatenate([each.pop("vectors") for each, _ in segments])
+                found = (arrays, facts, len(full))
+        found = ranks.broadcast_object(found)
+        if found is None:
+            return
+        arrays, facts, count = found
+
+        def shards() -> Iterator[Tensor]:
+            for index in range(count):
+                vector = torch.empty(self.rows.n, dtype=self.operator.dtype)
+                if ranks.rank == 0:
+                    vector = torch.from_numpy(full[index].copy())
+                ranks.broadcast(vector)
+                yield self.rows.shard(vector)
+
+        lanczos.restore(arrays, facts, shards())
+        self.resumed = lanczos.products
+        self._saved = (lanczos.rotations, count)
+
+
+def _part(rotations: int) -> str:
+    return f"basis-{rotations:06d}"
+
+
+def _parts(state: RunState) -> Iterator[RunState]:
+    """Parts of the state, the newest first; one whose first segment cannot be read is empty."""
+    for folder in sorted(state.folder.glob("basis-*"), reverse=True):
+        yield state.child(folder.name)
+
+
+def _record(
+    operator: Operator, run: _DurableRun, ritz: RitzPairs, check: float, settings: dict[str, Any]
+) -> EigenPairs:
+    """Everything but times and provenance (collective)."""
+    which, count = settings["which"], min(run.lanczos.wanted, len(ritz.values))
+    values = ritz.values[:count]
+    order = np.argsort(-values, kind="stable") if which == "both" else by_interest(values, which)
+    # What a product with the vector itself would show: the known residual and, at random to it, what was not known.
+    residuals = np.hypot(ritz.residuals[:count], check)
+    rounding = operator.grid.world.broadcast_object((run.lanczos.measured_rounding, run.lanczos.largest))
+    objective = getattr(operator, "objective", None)
+    place: dict[str, Any] = {}
+    if objective is not None:
+        place = {
+            "theta": objective.theta.detach().cpu().numpy(),
+            "buffers": {name: value.detach().cpu().numpy() for name, value in objective.buffers.items()},
+            "parameters": {name: list(shape) for name, shape in zip(objective.names, objective.shapes, strict=True)},
+            "loss": objective.loss(),
+        }
+    return EigenPairs(
+        values=values[order],
+        vectors=run.vectors(ritz, count)[:, order],
+        residuals=residuals[order],
+        converged=(residuals <= ritz.limits[:count])[order],
+        tol=settings["tol"],
+        scale=rounding[1],
+        n=operator.n,
+        which=which,
+        operator=operator.name,
+        noise_floor=max(rounding[0], check),
+        products=run.lanczos.products,
+        restarts=run.lanczos.restarts,
+        **place,
+    )
+
+
+def _start_vector(start: Any, operator: Operator) -> Tensor:
+    """The first vector that a warm start asks for, on every rank that of rank 0 (collective)."""
+    given = torch.as_tensor(getattr(start, "vectors", start)).detach()
+    if given.dim() not in (1, 2) or given.shape[0] != operator.n:
+        raise InputError(
+            f"start has shape {tuple(given.shape)}, but the operator has n = {operator.n}: give (n,), (n, j) or "
+            "eigenpairs of the same model"
+        )
+    vector = given.to(device=operator.device, dtype=operator.dtype).reshape(operator.n, -1).sum(1)
+    operator.grid.world.broadcast(vector)
+    length = float(torch.linalg.vector_norm(vector.double()))
+    if not (isfinite(length) and length > 0):
+        raise InputError(f"start must be finite and not zero, but the norm of the first vector is {length}")
+    return vector
+
+
+def _check(
+    operator: Operator, k: int, which: str, tol: float, max_products: int | None, basis: int | None, seed: int
+) -> None:
+    if not isinstance(operator, Operator):
+        raise InputError(
+            f"eigenpairs needs an operator such as landscape.Hessian(objective), not {type(operator).__name__}"
+        )
+    if which not in WHICH:
+        raise InputError(f"unknown which {which!r}; choose {', '.join(WHICH[:-1])} or {WHICH[-1]}")
+    if k < 1:
+        raise InputError(f"k must be at least 1, not {k}")
+    if k > operator.n:
+        raise InputError(f"k = {k} eigenpairs are asked for, but the operator has only n = {operator.n}")
+    if not (isfinite(tol) and tol > 0):
+        raise InputError(f"tol must be positive, not {tol}")
+    if max_products is not None and max_products < 1:
+        raise InputError(f"max_products must be at least 1, not {max_products}")
+    pairs = min(2 * k, operator.n) if which == "both" else k
+    if basis is not None and basis < min(pairs + 2, operator.n):
+        raise InputError(
+            f"basis = {basis} vectors are too few for {pairs} pairs; give at least {min(pairs + 2, operator.n)}, "
+            f"better {max(LEAST_VECTORS, 2 * pairs + 10)}"
+        )
+    if seed < 0:
+        raise InputError(f"seed must not be negative, not {seed}")

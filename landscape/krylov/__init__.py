@@ -5,5 +5,17 @@ from landscape.krylov.lanczos import Lanczos
 from landscape.krylov.orthogonalization import Basis
 from landscape.krylov.probe import gaussian
 from landscape.krylov.quadrature import Quadrature, anti_gauss, gauss
+from landscape.krylov.restarting import WHICH, RestartedLanczos
 
-__all__ = ["Basis", "Deflation", "Lanczos", "Quadrature", "anti_gauss", "deflate", "gauss", "gaussian"]
+__all__ = [
+    "Basis",
+    "Deflation",
+    "Lanczos",
+    "Quadrature",
+    "RestartedLanczos",
+    "WHICH",
+    "anti_gauss",
+    "deflate",
+    "gauss",
+    "gaussian",
+]

@@ -59,6 +59,21 @@ class Basis:
     def project_out(self, shard: Tensor, passes: int = PASSES) -> Tensor:
         """Subtract from a vector its components along the basis (collective).
 
+        Parameters
+        ----------
+        shard : (rows,) tensor
+            Changed in place.
+
+        Returns
+        -------
+        The same tensor.
+        """
+        self.split_off(shard, passes)
+        return shard
+
+    def split_off(self, shard: Tensor, passes: int = PASSES) -> Tensor:
+        """Do as :meth:`project_out`, and return what was subtracted (collective).
+
         The coefficients are summed over the blocks in float64; inside a block they are dot products in the storage
         dtype, which is enough: the second pass removes what the rounding of the first leaves.
 
@@ -69,9 +84,11 @@ class Basis:
 
         Returns
         -------
-        The same tensor.
+        (vectors,) float64, on the host
+            The coefficients: the given vector is their combination of the basis plus what is left of it.
         """
         parts = self.rows.split(shard)
+        total = torch.zeros(self.steps, dtype=torch.float64)
         for _ in range(passes):
             partial = [store[: self.steps] @ part for store, part in zip(self._blocks, parts, strict=True)]
             stacked = (
@@ -80,7 +97,44 @@ class Basis:
             coefficients = self.rows.sum_blocks(stacked).to(device=self.device, dtype=self.dtype)
             for store, part in zip(self._blocks, parts, strict=True):
                 part -= coefficients @ store[: self.steps]
-        return shard
+            total += coefficients.double().cpu()
+        return total
+
+    def combine(self, coefficients: Tensor) -> Tensor:
+        """Row shards of linear combinations of the first vectors.
+
+        Parameters
+        ----------
+        coefficients : (vectors, columns) tensor
+
+        Returns
+        -------
+        (rows, columns) tensor
+        """
+        count = coefficients.shape[0]
+        weights = coefficients.to(device=self.device, dtype=self.dtype).T.contiguous()
+        if not self._blocks:
+            return torch.empty(0, len(weights), dtype=self.dtype, device=self.device)
+        return torch.cat([(weights @ store[:count]).T for store in self._blocks])
+
+    def replace(self, coefficients: Tensor) -> None:
+        """Put linear combinations of the vectors in their place.
+
+        Parameters
+        ----------
+        coefficients : (vectors, columns) tensor
+            Orthonormal columns, no more than rows.
+        """
+        weights = coefficients.to(device=self.device, dtype=self.dtype).T.contiguous()
+        for store in self._blocks:
+            store[: len(weights)] = weights @ store[: self.steps]
+        self.steps = len(weights)
+
+    def drop_last(self) -> Tensor:
+        """Remove the last vector and return its row shard."""
+        last = self.vector(self.steps - 1)
+        self.steps -= 1
+        return last
 
     def _grow(self, capacity: int) -> None:
         for index, store in enumerate(self._blocks):

@@ -24,11 +24,15 @@ class EigenPairs(Record):
     vectors : (n, k) float32 or float64
         Unit eigenvectors in the columns, orthogonal; the largest component of each is positive.
     residuals : (k,) float64
-        ``‖Av - λv‖``, computed from a product with the returned vector, in units of λ: an eigenvalue lies within it.
+        ``‖Av - λv‖``, in units of λ: an eigenvalue lies within it. Known from the products of the run to the rounding
+        of one product, and checked by one more product with a random combination of all vectors, whose deviation is
+        in it.
     converged : (k,) bool
-        Whether the residual is at most ``tol · scale``.
-    tol, scale : float
-        Asked-for residual relative to ``scale``, the largest ``|λ|`` that was seen, in units of λ.
+        Whether the residual is at most ``tol · max(|λ|, scale / 1000)``.
+    tol : float
+        Asked-for residual relative to ``|λ|``.
+    scale : float
+        The largest ``|λ|`` that was seen, in units of λ.
     noise_floor : float
         Norm of the rounding error of one product, in units of λ: residuals below it mean nothing.
     which, operator : str
