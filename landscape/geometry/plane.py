@@ -431,7 +431,7 @@ class Plane:
             directions = self.directions[:, part].astype(float)
             gram += directions @ directions.T
             products += (theta[:, part].astype(float) - self.origin[part]) @ directions.T
-        found: Array = np.linalg.solve(gram, products.T).T
+        found = np.linalg.solve(gram, products.T).T.astype(np.float64, copy=False)
         squares = np.zeros(len(theta))
         for start in range(0, self.n, COLUMNS):
             part = slice(start, start + COLUMNS)

@@ -39,7 +39,7 @@ def random_walk_shares(steps: Sequence[ArrayLike]) -> Array:
     >>> random_walk_shares([range(200)])[:2].round(2).tolist()
     [0.61, 0.15]
     """
-    elapsed = [np.asarray(one, float) - np.min(one, initial=np.inf) for one in steps]
+    elapsed = [times - times.min(initial=np.inf) for times in (np.asarray(one, float) for one in steps)]
     total = sum(len(one) for one in elapsed)
     gram = np.zeros((total, total))
     start = 0

