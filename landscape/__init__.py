@@ -9,14 +9,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from landscape import render
+    from landscape import optim, render
+    from landscape._load import load
     from landscape.curvature import EmpiricalFisher, GaussNewton, Hessian
+    from landscape.eigen import eigenpairs
     from landscape.errors import ComputeError, InputError, LandscapeError
+    from landscape.geometry import Plane
     from landscape.objective import Objective
     from landscape.parallel import ProcessGrid
-    from landscape.records import SpectralDensity
+    from landscape.records import Checkpoint, EigenPairs, SpectralDensity, Surface
     from landscape.spectrum import spectral_density
-    from landscape.store import load
+    from landscape.surface import loss_surface
+    from landscape.training import train
+    from landscape.trajectory import Recorder, Trajectory
 
 __version__ = "0.1.0"
 
@@ -27,13 +32,22 @@ _MODULE_OF = {
     "EmpiricalFisher": "landscape.curvature",
     "spectral_density": "landscape.spectrum",
     "SpectralDensity": "landscape.records",
-    "load": "landscape.store",
+    "eigenpairs": "landscape.eigen",
+    "EigenPairs": "landscape.records",
+    "train": "landscape.training",
+    "Recorder": "landscape.trajectory",
+    "Trajectory": "landscape.trajectory",
+    "Checkpoint": "landscape.records",
+    "Plane": "landscape.geometry",
+    "loss_surface": "landscape.surface",
+    "Surface": "landscape.records",
+    "load": "landscape._load",
     "ProcessGrid": "landscape.parallel",
     "LandscapeError": "landscape.errors",
     "InputError": "landscape.errors",
     "ComputeError": "landscape.errors",
 }
-_SUBMODULES = ("render",)
+_SUBMODULES = ("optim", "render")
 
 __all__ = [
     "Objective",
@@ -42,8 +56,18 @@ __all__ = [
     "EmpiricalFisher",
     "spectral_density",
     "SpectralDensity",
+    "eigenpairs",
+    "EigenPairs",
+    "train",
+    "Recorder",
+    "Trajectory",
+    "Checkpoint",
+    "Plane",
+    "loss_surface",
+    "Surface",
     "load",
     "render",
+    "optim",
     "ProcessGrid",
     "LandscapeError",
     "InputError",
