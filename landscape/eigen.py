@@ -115,19 +115,10 @@ def eigenpairs(
     >>> ls.eigenpairs(ls.Hessian(objective), k=1).values.round(4)
     array([2.6667])
     """
-    _check(operator, k, which, tol, max_products, basis, seed)
+    settings: dict[str, Any] = settings_for(operator, k, which, tol, max_products, basis, seed)
     operator.grid.meet("eigenpairs")
     started = time.monotonic()
-    wanted = min(2 * k, operator.n) if which == "both" else k
-    settings = {
-        "k": k,
-        "which": which,
-        "tol": tol,
-        "max_products": max_products or max(DEFAULT_PRODUCTS, 20 * wanted),
-        "basis": basis_size(operator, wanted, basis),
-        "seed": seed,
-        "start_sha256": None,
-    }
+    settings["start_sha256"] = None
     first = None
     if start is not None:
         first = _start_vector(start, operator)
@@ -135,7 +126,7 @@ def eigenpairs(
     configuration = {**operator.describe(), **settings}
     if state is not None and not isinstance(state, RunState):
         state = RunState(state, configuration)
-    run = _DurableRun(operator.on(operator.grid), settings, wanted, first, state, checkpoint_seconds)
+    run = _DurableRun(operator.on(operator.grid), settings, first, state, checkpoint_seconds)
     ritz = run.until_complete(progress)
     check = run.check(ritz)
     pairs = _record(operator, run, ritz, check, settings)
@@ -156,25 +147,46 @@ def eigenpairs(
     return dataclasses.replace(pairs, **facts)
 
 
-def basis_size(operator: Operator, wanted: int, asked: int | None) -> int:
-    """How many basis vectors to use; a function of the problem, never of the number of ranks.
+def settings_for(
+    operator: Operator, k: int, which: str, tol: float, max_products: int | None, basis: int | None, seed: int
+) -> dict[str, Any]:
+    """Check the arguments of :func:`eigenpairs` and fill in those that were left open.
+
+    A function of the problem, never of the number of ranks.
 
     Parameters
     ----------
-    operator : Operator
-    wanted : int
-        Number of pairs.
-    asked : int or None
-        By the user; checked by :func:`eigenpairs`.
+    operator, k, which, tol, max_products, basis, seed
+        As for :func:`eigenpairs`.
 
     Returns
     -------
-    int, at most n
+    dict
+        Argument → value.
+
+    Raises
+    ------
+    InputError
+        If one is out of range.
     """
-    if asked is not None:
-        return min(asked, operator.n)
-    fitting = BASIS_BYTES // (operator.n * torch.finfo(operator.dtype).bits // 8)
-    return min(operator.n, max(LEAST_VECTORS, 2 * wanted + 10, min(fitting, MOST_VECTORS)))
+    _check(operator, k, which, tol, max_products, basis, seed)
+    wanted = _pairs(operator, k, which)
+    if basis is None:
+        fitting = BASIS_BYTES // (operator.n * torch.finfo(operator.dtype).bits // 8)
+        basis = max(LEAST_VECTORS, 2 * wanted + 10, min(fitting, MOST_VECTORS))
+    return {
+        "k": k,
+        "which": which,
+        "tol": tol,
+        "max_products": max_products or max(DEFAULT_PRODUCTS, 20 * wanted),
+        "basis": min(basis, operator.n),
+        "seed": seed,
+    }
+
+
+def _pairs(operator: Operator, k: int, which: str) -> int:
+    """How many pairs are asked for."""
+    return min(2 * k, operator.n) if which == "both" else k
 
 
 class _DurableRun:
@@ -189,7 +201,6 @@ class _DurableRun:
         self,
         operator: Operator,
         settings: dict[str, Any],
-        wanted: int,
         start: Tensor | None,
         state: RunState | None,
         every: float,
@@ -209,7 +220,7 @@ class _DurableRun:
             lambda shard: operator.apply_rows(shard, rows),
             rows,
             random(0) if start is None else rows.shard(start),
-            wanted=wanted,
+            wanted=_pairs(operator, settings["k"], settings["which"]),
             which=settings["which"],
             tol=settings["tol"],
             size=settings["basis"],
@@ -271,7 +282,7 @@ class _DurableRun:
             part = self.state.child(_part(self.lanczos.rotations))
             if not same:
                 part.clear()
-            part.append(arrays, facts)
+            part.append(arrays, {"steps": facts["products"], **facts})
             for earlier in list(_parts(self.state)):
                 if earlier.folder.name < part.folder.name:
                     earlier.clear()
@@ -385,7 +396,7 @@ def _check(
         raise InputError(f"tol must be positive, not {tol}")
     if max_products is not None and max_products < 1:
         raise InputError(f"max_products must be at least 1, not {max_products}")
-    pairs = min(2 * k, operator.n) if which == "both" else k
+    pairs = _pairs(operator, k, which)
     if basis is not None and basis < min(pairs + 2, operator.n):
         raise InputError(
             f"basis = {basis} vectors are too few for {pairs} pairs; give at least {min(pairs + 2, operator.n)}, "

@@ -15,7 +15,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from landscape import __version__
-from landscape.cli import demo, info, spectrum
+from landscape.cli import demo, eigenpairs, info, spectrum
 from landscape.cli.agreement import AgreedError
 from landscape.errors import LandscapeError
 
@@ -30,6 +30,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("spectrum")(spectrum.spectrum)
+app.command("eigenpairs")(eigenpairs.eigenpairs)
 app.command("info")(info.info)
 app.command("demo")(demo.demo)
 
