@@ -99,7 +99,7 @@ class BlockedNetwork:
             An input.
         """
         parameters = list(module.parameters())
-        if not (torch.backends.mkldnn.is_available() and bool(torch.backends.mkldnn.enabled)):  # type: ignore[truthy-bool]
+        if not (torch.backends.mkldnn.is_available() and bool(torch.backends.mkldnn.enabled)):
             return None
         if not isinstance(example, Tensor) or any(p.dtype != torch.float32 or not p.is_cpu for p in parameters):
             return None
