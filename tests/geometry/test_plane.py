@@ -167,18 +167,18 @@ def test_through_checkpoints_runs_and_objectives():
 def pairs(**changes):
     n = 6
     vectors = np.linalg.qr(np.random.default_rng(0).standard_normal((n, n)))[0]
-    options = dict(
-        values=np.array([8.0, 2.0, 0.0, -1.0]),
-        vectors=vectors[:, :4],
-        residuals=np.zeros(4),
-        converged=np.ones(4, bool),
-        tol=1e-3,
-        scale=8.0,
-        n=n,
-        theta=np.arange(6.0),
-        parameters={"w": [2, 3]},
-        loss=0.1,
-    )
+    options = {
+        "values": np.array([8.0, 2.0, 0.0, -1.0]),
+        "vectors": vectors[:, :4],
+        "residuals": np.zeros(4),
+        "converged": np.ones(4, bool),
+        "tol": 1e-3,
+        "scale": 8.0,
+        "n": n,
+        "theta": np.arange(6.0),
+        "parameters": {"w": [2, 3]},
+        "loss": 0.1,
+    }
     return ls.EigenPairs(**{**options, **changes})
 
 
