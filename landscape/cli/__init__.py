@@ -15,7 +15,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from landscape import __version__
-from landscape.cli import demo, eigenpairs, info, spectrum
+from landscape.cli import demo, eigenpairs, info, spectrum, train
 from landscape.cli.agreement import AgreedError
 from landscape.errors import LandscapeError
 
@@ -29,6 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command("train")(train.train)
 app.command("spectrum")(spectrum.spectrum)
 app.command("eigenpairs")(eigenpairs.eigenpairs)
 app.command("info")(info.info)

@@ -23,6 +23,7 @@ def trajectory_in_words(run: Trajectory) -> list[str]:
         ("checkpoints", checkpoints_in_words(run)),
         ("loss", losses_in_words(run)),
         ("learning rate", _from_to(run.learning_rates)),
+        ("exact zeros", zeros_in_words(run)),
         ("each holds", ", ".join(kept)),
         ("objective", objective_in_words(run)),
         ("size", f"{size / 1e6:.3g} MB in {len(run.files)} file{'s' if len(run.files) > 1 else ''}"),
@@ -39,7 +40,8 @@ def optimizer_in_words(run: Trajectory) -> str:
     if not run.optimizer:
         return "not recorded"
     defaults = run.optimizer.get("defaults", {})
-    settings = [f"{name}={value}" for name, value in defaults.items() if value not in (None, False)]
+    told = {name: value for name, value in defaults.items() if name != "param_names" and value not in (None, False)}
+    settings = [f"{name}={value}" for name, value in told.items()]
     groups = run.optimizer.get("groups", ())
     return f"{run.optimizer['class']}({', '.join(settings)})" + (f", {len(groups)} groups" if groups else "")
 
@@ -64,6 +66,12 @@ def losses_in_words(run: Trajectory) -> str:
         text += f", lowest {run.losses[lowest]:.6g} at step {run.steps[lowest]}"
     infinite = len(run) - len(known) - int(first)
     return text + (f"; {infinite} later ones are not finite" if infinite else "")
+
+
+def zeros_in_words(run: Trajectory) -> str:
+    """Share of the last theta that is exactly zero; nothing if none is."""
+    zeros = run.n - int(np.count_nonzero(run[-1].theta))
+    return f"{100 * zeros / run.n:.3g} % of theta at step {run.steps[-1]} ({zeros} of {run.n})" if zeros else ""
 
 
 def objective_in_words(run: Trajectory) -> str:
