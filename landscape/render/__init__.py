@@ -11,14 +11,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from landscape.render.contour_figure import contour
     from landscape.render.density_figure import density
+    from landscape.render.film import Film
+    from landscape.render.video import video
 
 # Public name → where it is defined.
 _PLACES = {
     "density": "density_figure",
     "contour": "contour_figure",
+    "Film": "film",
+    "video": "video",
 }
 
-__all__ = ["density", "contour"]
+__all__ = ["density", "contour", "Film", "video"]
 
 
 def __getattr__(name: str) -> Any:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from landscape.render import theme
 from landscape.render.formats import check_suffix
-from landscape.render.heights import LEVELS, Heights, heights, marked, spread
-from landscape.render.numerals import count, number, numbers, plural
+from landscape.render.heights import LEVELS, Heights, heights
+from landscape.render.numerals import count, number, plural
 from landscape.render.plane_map import (
     HATCH,
     anchor_entry,
@@ -29,6 +29,7 @@ from landscape.render.plane_map import (
     within,
 )
 from landscape.render.runs import HandlerRun, RunHandle, draw_run, end_marker, run_style, run_text
+from landscape.render.value_axis import value_axis
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -148,7 +149,7 @@ def _profile(surface: Surface, shown: Heights, title: str | None) -> Figure:
         axes.set_xlim(x[0] - 0.01 * np.ptp(x), x[-1] + 0.01 * np.ptp(x))
     else:
         axes.set_xticks(x)
-    _value_axis(axes, shown.finite, shown.logarithmic, 7)
+    value_axis(axes, shown.finite, shown.logarithmic, 7)
     _finish(figure, surface, entries, columns, bottoms, caption, title)
     return figure
 
@@ -223,7 +224,7 @@ def _panels(figure: Figure, runs: tuple[PathOnSurface, ...], bottom: float, page
         for axes, values in ((losses, run.loss), (distances, run.distance)):
             if np.isfinite(values[-1]):
                 axes.plot(run.steps[-1], values[-1], **end_marker(style, 5.0), zorder=6, clip_on=False)
-    _value_axis(losses, finite, logarithmic, 4)
+    value_axis(losses, finite, logarithmic, 4)
     far = np.concatenate([run.distance for run in runs])
     far = far[np.isfinite(far)]
     distances.set_ylim(0, 1.08 * float(far.max(initial=0)) or 1.0)
@@ -257,34 +258,6 @@ def _heading(axes: Axes, handles: list[Any], texts: list[str]) -> None:
         handles, texts, loc="lower left", bbox_to_anchor=(0, 1.0), borderaxespad=0.25, borderpad=0, ncols=2,
         columnspacing=0.9, handlelength=1.5, handletextpad=0.5, fontsize=theme.BODY - 1,
     )  # fmt: skip
-
-
-def _value_axis(axes: Axes, finite: Array, logarithmic: bool, most: int) -> None:
-    """Scale and ticks of an axis of losses: a few round values, also where less than a decade is shown."""
-    if logarithmic:
-        axes.set_yscale("log", nonpositive="mask")
-    positive = finite[finite > 0] if logarithmic else finite
-    if len(positive) == 0:
-        axes.set_yticks([])
-        return
-    low, high = float(positive.min()), float(positive.max())
-    levels = spread(low, high, 12, logarithmic)
-    ticks = marked(levels, logarithmic, most)
-    if logarithmic:
-        margin = (high / low) ** 0.05 if high > low else 1.2
-        axes.set_ylim(low / margin, high * margin)
-    else:
-        margin = 0.05 * (high - low) or 0.1 * abs(high) or 1.0
-        axes.set_ylim(low - margin, high + margin)
-    if high == low:
-        axes.set_yticks([low], [number(low, 5)])
-        return
-    bottom, top = axes.get_ylim()
-    ticks = ticks[(ticks >= bottom) & (ticks <= top)]
-    axes.yaxis.set_major_locator(FixedLocator(ticks.tolist()))
-    axes.yaxis.set_minor_locator(NullLocator())
-    texts = dict(zip(ticks.tolist(), numbers(ticks), strict=True))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: texts.get(value, "")))
 
 
 def _run_entries(surface: Surface) -> list[tuple[Any, str]]:

@@ -256,7 +256,9 @@ def draw_color_bar(figure: Figure, box: tuple[float, float, float, float], shown
     axes.yaxis.set_label_position("right")
     axes.set_yticks(shown.position(shown.marks), numbers(shown.marks), fontsize=fontsize - 1)
     axes.spines[:].set_visible(False)
-    axes.set_ylabel(f"{shown.name}{' (logarithmic)' if shown.logarithmic else ''}", fontsize=fontsize)
+    axes.set_ylabel(
+        f"{shown.name}{' (logarithmic)' if shown.logarithmic else ''}", fontsize=fontsize, labelpad=3, parse_math=False
+    )
     return axes
 
 

@@ -65,7 +65,7 @@ _STYLES = (
     RunStyle("#3D0A33", "#FF6BD0", "#A3217F", "*", "star", 1.6),
     RunStyle("#000000", "#FFFFFF", "#222222", "s", "square", 1.0),
     RunStyle("#4A3500", "#FFD21F", "#564800", "D", "diamond", 0.9),
-    RunStyle("#300000", "#C8102E", "#7A0014", "^", "triangle", 1.1),
+    RunStyle("#300000", "#C8102E", "#7A0014", "p", "pentagon", 1.15),
 )
 _DASHES = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (4, 1.2, 1, 1.2)))
 SEAM = "#FFFFFF"

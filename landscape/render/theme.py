@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import os
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -105,14 +106,21 @@ Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 
+@contextmanager
+def applied(settings: Any = SETTINGS) -> Iterator[None]:
+    """Draw under the theme, or a variant of it; the user's matplotlib settings are as before afterwards."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(settings)
+        yield
+
+
 def themed(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """Run a drawing function under the theme; the user's matplotlib settings are as before afterwards."""
+    """Run a drawing function under the theme."""
 
     @wraps(function)
     def drawn(*arguments: Parameters.args, **options: Parameters.kwargs) -> Result:
-        with matplotlib.rc_context():
-            matplotlib.rcdefaults()
-            matplotlib.rcParams.update(SETTINGS)
+        with applied():
             return function(*arguments, **options)
 
     return drawn

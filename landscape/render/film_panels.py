@@ -1,0 +1,184 @@
+"""The panels beside the landscape of a film: curves over the steps with a cursor, and the eigenvalue density."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import pi, sqrt
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.collections import LineCollection
+from matplotlib.colors import to_rgb
+from matplotlib.lines import Line2D
+from matplotlib.patches import Circle, Polygon
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.transforms import IdentityTransform
+from numpy.typing import NDArray
+
+from landscape.render import theme
+from landscape.render.density_figure import FLOOR, OPERATORS
+from landscape.render.numerals import count, number
+from landscape.render.runs import run_style
+from landscape.render.value_axis import value_axis
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from landscape.records import PathOnSurface, SpectralDensity
+
+Array = NDArray[np.float64]
+POINTS = 700  # of a density curve: more than pixels
+PALE = 0.62  # how far the part of a curve that is still to come is mixed with white
+
+
+class CurvePanel:
+    """One quantity of all runs over the steps: pale as a whole, in full colour up to the cursor.
+
+    Parameters
+    ----------
+    axes : Axes
+    runs : sequence of PathOnSurface
+    values : list of (t,) float64
+        Per run, one per checkpoint; NaN leaves a gap.
+    heading : str
+    loss : bool
+        A loss may be logarithmic; a distance begins at zero.
+    """
+
+    def __init__(
+        self, axes: Axes, runs: Sequence[PathOnSurface], values: list[Array], heading: str, *, loss: bool
+    ) -> None:
+        self.axes, self.runs, self.values = axes, runs, values
+        finite = np.concatenate(values)
+        finite = finite[np.isfinite(finite)]
+        self.logarithmic = loss and bool(len(finite) and finite.min() > 0 and finite.max() > 5 * finite.min())
+        first = min(int(run.steps[0]) for run in runs)
+        last = max(int(run.steps[-1]) for run in runs)
+        axes.set_xlim(first, last if last > first else first + 1)
+        if loss:
+            value_axis(axes, finite, self.logarithmic, 5)
+        else:
+            axes.set_ylim(0, 1.08 * float(finite.max(initial=0)) or 1.0)
+            axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: count(round(value))))
+        axes.set_xlabel("step", labelpad=2)
+        suffix = " (logarithmic)" if self.logarithmic else ""
+        axes.set_title(heading + suffix, pad=10, parse_math=False)
+        for index, (run, curve) in enumerate(zip(runs, values, strict=True)):
+            color = PALE + (1 - PALE) * np.array(to_rgb(run_style(index).line))
+            axes.plot(run.steps, curve, color=tuple(color), linewidth=1.6)
+
+    def prepare(self) -> None:
+        """Find out where everything is, once the figure is laid out."""
+        figure = self.axes.get_figure()
+        transform = self.axes.transData
+        self._pixels = []
+        for run, values in zip(self.runs, self.values, strict=True):
+            with np.errstate(invalid="ignore"):
+                finite = np.where(values > 0, values, np.nan) if self.logarithmic else values
+            self._pixels.append(np.asarray(transform.transform(np.column_stack([run.steps, finite]))))
+        self._cursor = Line2D([], [], color=theme.QUIET, linewidth=1.2)
+        styles = [run_style(index) for index in range(len(self.runs))]
+        self._lines = [Line2D([], [], color=style.line, linewidth=2.4) for style in styles]
+        radius = 0.07 * figure.dpi  # type: ignore[union-attr]
+        self._dots = [
+            Circle((0, 0), radius, facecolor=style.bright, edgecolor=style.dark, linewidth=1.4) for style in styles
+        ]
+        for artist in (self._cursor, *self._lines, *self._dots):
+            artist.set_figure(figure)  # type: ignore[arg-type]
+            artist.set_transform(IdentityTransform())
+
+    def draw(self, renderer: Any, step: float) -> None:
+        """What belongs to a step."""
+        column = float(self.axes.transData.transform((step, self.axes.get_ylim()[0]))[0])
+        self._cursor.set_data([column, column], [self.axes.bbox.y0, self.axes.bbox.y1])
+        self._cursor.draw(renderer)
+        for run, points, line, dot in zip(self.runs, self._pixels, self._lines, self._dots, strict=True):
+            if step < run.steps[0]:
+                continue
+            index = int(np.searchsorted(run.steps, step, side="right")) - 1
+            head = points[index]
+            if index + 1 < len(points):  # straight between checkpoints, as the curve is drawn
+                part = (step - run.steps[index]) / (run.steps[index + 1] - run.steps[index])
+                head = head + part * (points[index + 1] - head)
+            line.set_data(*np.concatenate([points[: index + 1], [head]]).T)
+            line.draw(renderer)
+            if np.isfinite(head).all():
+                dot.set_center((float(head[0]), float(head[1])))
+                dot.draw(renderer)
+
+
+class DensityPanel:
+    """The last eigenvalue density so far, with the same limits and the same sigma at all steps.
+
+    Parameters
+    ----------
+    axes : Axes
+    densities : sequence of (int, SpectralDensity)
+        Ascending in the step.
+    """
+
+    def __init__(self, axes: Axes, densities: Sequence[tuple[int, SpectralDensity]]) -> None:
+        self.axes = axes
+        self.steps = [int(step) for step, _ in densities]
+        records = [record for _, record in densities]
+        self.sigma = max(record.default_sigma for record in records)
+        low, high = min(record.lambda_min for record in records), max(record.lambda_max for record in records)
+        margin = 4 * self.sigma
+        self.x = np.linspace(low - margin, high + margin, POINTS)
+        self.curves = [record.pdf(self.x, self.sigma) for record in records]
+        self.eigenvalues = [record.eigenvalues for record in records]
+        self.heights = [1 / (record.n * self.sigma * sqrt(2 * pi)) for record in records]
+        floor = FLOOR * min(self.heights)
+        axes.set_xlim(self.x[0], self.x[-1])
+        axes.set_yscale("log")
+        axes.set_ylim(floor, 2.5 * max(float(curve.max()) for curve in self.curves))
+        axes.yaxis.set_major_locator(LogLocator(numticks=6))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.yaxis.set_minor_locator(LogLocator(subs=[1.0], numticks=12))
+        axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
+        axes.set_xlabel(f"eigenvalue λ   (σ = {number(self.sigma, 2)} at all steps)", labelpad=2)
+        names = {OPERATORS.get(record.operator, record.operator) for record in records}
+        self.name = names.pop() if len(names) == 1 else "operator"
+
+    def prepare(self) -> None:
+        """Find out where everything is, once the figure is laid out."""
+        figure = self.axes.get_figure()
+        transform = self.axes.transData
+        floor = self.axes.get_ylim()[0]
+        bottom = self.axes.bbox.y0
+        self._outlines, self._stems = [], []
+        for curve, values, height in zip(self.curves, self.eigenvalues, self.heights, strict=True):
+            outline = transform.transform(np.column_stack([self.x, np.maximum(curve, floor)]))
+            self._outlines.append(np.asarray(outline))
+            tops = np.asarray(transform.transform(np.column_stack([values, np.full(len(values), height)])))
+            self._stems.append([np.array([[x, bottom], [x, y]]) for x, y in tops])
+        self._area = Polygon(np.zeros((1, 2)), closed=True, facecolor=theme.PALETTE[0], alpha=0.25, linewidth=0)
+        self._line = Line2D([], [], color=theme.PALETTE[0], linewidth=2.2)
+        self._ticks = LineCollection([], colors=theme.QUIET, linewidths=0.7)
+        for artist in (self._area, self._line, self._ticks):
+            artist.set_figure(figure)  # type: ignore[arg-type]
+            artist.set_transform(IdentityTransform())
+            artist.set_clip_box(self.axes.bbox)
+        box = self.axes.get_position()
+        gap = 10 / 72 * figure.dpi / figure.bbox.height  # type: ignore[union-attr]
+        self._heading = figure.text(box.x0, box.y1 + gap, "", va="baseline", animated=True)  # type: ignore[union-attr]
+
+    def draw(self, renderer: Any, step: float) -> None:
+        """What belongs to a step."""
+        index = int(np.searchsorted(self.steps, step, side="right")) - 1
+        if index < 0:
+            self._heading.set_text(f"{self.name} eigenvalues: from step {count(self.steps[0])} on")
+            self._heading.draw(renderer)
+            return
+        self._heading.set_text(f"{self.name} eigenvalue density, step {count(self.steps[index])}")
+        outline = self._outlines[index]
+        bottom = self.axes.bbox.y0
+        self._area.set_xy(np.concatenate([outline, [[outline[-1, 0], bottom], [outline[0, 0], bottom]]]))
+        self._line.set_data(*outline.T)
+        self._ticks.set_segments(self._stems[index])
+        for artist in (self._area, self._line, self._ticks, self._heading):
+            artist.draw(renderer)

@@ -1,0 +1,251 @@
+"""A film as a video file: frames from one process or several, in order, into one encoder."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from landscape.errors import ComputeError, InputError
+from landscape.render.encoder import VideoFile, check_video_path, encoder, read_comment
+from landscape.render.film import Film
+
+if TYPE_CHECKING:
+    from landscape.records import SpectralDensity, Surface
+
+Image = NDArray[np.uint8]
+LOOK = 1  # raise it when the same configuration gives other pictures
+MARK = "landscape video "  # how the comment of our files begins
+AHEAD = 3  # frames per worker that may wait for the encoder
+
+
+def video(
+    surface: Surface,
+    path: str | os.PathLike[str],
+    *,
+    densities: Sequence[tuple[int, SpectralDensity]] | None = None,
+    frames: int | None = None,
+    fps: float = 30,
+    size: tuple[int, int] = (1920, 1080),
+    metric: str | None = None,
+    log: bool | str = "auto",
+    workers: int = 1,
+    title: str | None = None,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> Path:
+    """Write a video of the runs of a surface walking over their landscape: MP4, H.264.
+
+    The same call gives the same bytes, with any number of workers. A file that was written by the same call is left
+    as it is; any other file there is replaced.
+
+    Parameters
+    ----------
+    surface : Surface
+        With at least one run.
+    path : path
+        Ends in .mp4.
+    densities : list of (int, SpectralDensity), optional
+        Eigenvalue densities at steps of the run, for a panel.
+    frames : int, optional
+        Default: one per checkpoint, but at least 150 and at most 1800.
+    fps : float
+        Frames per second, 1 to 240.
+    size : (int, int)
+        Width and height in pixels, both even.
+    metric, log
+        As in :func:`landscape.render.contour`.
+    workers : int
+        Processes that draw, this one among them. The others import the calling script: keep the call under
+        ``if __name__ == "__main__":``.
+    title : str, optional
+        Written above the map.
+    progress : callable, optional
+        Called as ``progress(done, total, text)`` after every frame.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    InputError
+        Nothing that moves, another suffix, an impossible size or number, no encoder, a folder that cannot be written.
+    ComputeError
+        A worker or the encoder failed.
+
+    Examples
+    --------
+    >>> video(landscape.load("surface.h5"), "run.mp4")  # doctest: +SKIP
+    """
+    path = check_video_path(path)
+    check_rate(fps)
+    if not (isinstance(workers, (int, np.integer)) and workers >= 1):
+        raise InputError(f"workers is {workers!r}; give a whole number of processes, at least 1")
+    encoder()
+    options: dict[str, Any] = {
+        "densities": densities, "frames": frames, "size": size, "metric": metric, "log": log, "title": title,
+    }  # fmt: skip
+    film = Film(surface, **options)
+    comment = comment_of(configuration(film, fps))
+    if read_comment(path) == comment:
+        return path
+    with VideoFile(path, film.size, fps, comment) as file:
+        workers = min(int(workers), len(film))
+        drawn = _drawn_here(film) if workers == 1 else _drawn_by_workers(film, options, workers)
+        for done, frame in enumerate(drawn, 1):
+            file.write(frame)
+            if progress is not None:
+                progress(done, len(film), "")
+    return path
+
+
+def configuration(film: Film, fps: float) -> dict[str, Any]:
+    """What the bytes of a video depend on, as plain values; records count by their content.
+
+    Parameters
+    ----------
+    film : Film
+    fps : float
+    """
+    return {
+        "look": LOOK,
+        "surface_sha256": record_digest(film.surface),
+        "densities_sha256": {str(step): record_digest(density) for step, density in film.densities},
+        "frames": len(film),
+        "fps": float(fps),
+        "size": f"{film.size[0]}x{film.size[1]}",
+        "metric": film.metric,
+        "log": film.log,
+        "title": film.title,
+    }
+
+
+def comment_of(settings: Mapping[str, Any]) -> str:
+    """The comment of a file with this configuration: its SHA-256, then the configuration itself as JSON."""
+    text = json.dumps(settings, sort_keys=True, separators=(",", ":"))
+    return f"{MARK}{hashlib.sha256(text.encode()).hexdigest()} {text}"
+
+
+def read_configuration(path: str | os.PathLike[str]) -> dict[str, Any] | None:
+    """The configuration that a video was made with; None if there is no file, or it is not one of ours."""
+    comment = read_comment(path)
+    if comment is None or not comment.startswith(MARK):
+        return None
+    try:
+        found = json.loads(comment.removeprefix(MARK).partition(" ")[2])
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) and comment_of(found) == comment else None
+
+
+def record_digest(record: Any) -> str:
+    """SHA-256 (hexadecimal) of the content of a record: not of how long it took, nor of where it came from."""
+    digest = hashlib.sha256(type(record).__name__.encode())
+    for field in dataclasses.fields(record):
+        if field.name in ("provenance", "seconds"):
+            continue
+        value = getattr(record, field.name)
+        parts = value if isinstance(value, Mapping) else {"": value}
+        for name in sorted(parts):
+            digest.update(f"{field.name}/{name}:".encode())
+            if isinstance(parts[name], np.ndarray):
+                array = parts[name]
+                text = array.dtype.kind in "OSUT"
+                digest.update(f"{'text' if text else array.dtype.str}{array.shape}".encode())
+                content = json.dumps(array.astype(str).tolist()).encode() if text else array.tobytes()
+                digest.update(content)
+            else:
+                digest.update(repr(parts[name]).encode())
+    return digest.hexdigest()
+
+
+def check_rate(fps: float) -> None:
+    """Refuse impossible frame rates.
+
+    Raises
+    ------
+    InputError
+    """
+    if not (isinstance(fps, (int, float, np.number)) and math.isfinite(fps) and 1 <= fps <= 240):
+        raise InputError(f"fps is {fps!r}; give between 1 and 240 frames per second")
+
+
+def _drawn_here(film: Film) -> Iterator[Image]:
+    for k in range(len(film)):
+        yield film.draw(k)
+
+
+def _drawn_by_workers(film: Film, options: dict[str, Any], workers: int) -> Iterator[Image]:
+    """Frames in order, drawn by this process and by fresh ones, which join as soon as they have started."""
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers - 1, context, initializer=_start_worker, initargs=(film.surface, options))
+    ready: dict[int, Image] = {}
+    futures: dict[int, Future[bytes]] = {}
+    total, limit = len(film), AHEAD * workers + 2
+    try:
+        started = [pool.submit(_started) for _ in range(workers - 1)]
+        begun = 0
+        for k in range(total):
+            while k not in ready:
+                while begun < min(total, k + limit) and len(futures) < 2 * sum(_succeeded(one) for one in started):
+                    futures[begun] = pool.submit(_draw, begun)
+                    begun += 1
+                if k in futures and (futures[k].done() or begun == min(total, k + limit)):
+                    ready[k] = _image(futures.pop(k).result(), film.size)
+                else:
+                    ready[begun] = film.draw(begun).copy()
+                    begun += 1
+            yield ready.pop(k)
+    except BrokenProcessPool as error:
+        raise ComputeError(
+            "a process that draws frames ended early; if your script calls video(..., workers=2) outside of "
+            '`if __name__ == "__main__":`, put the call there, or use workers=1'
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _succeeded(future: Future[Any]) -> bool:
+    """Whether a call has returned; raises what it raised."""
+    return future.done() and (future.result() is None)
+
+
+def _started() -> None:
+    """Returns when its process has started."""
+
+
+def _image(content: bytes, size: tuple[int, int]) -> Image:
+    return np.frombuffer(content, np.uint8).reshape(size[1], size[0], 4)
+
+
+_films: list[Film] = []  # the one of this worker
+
+
+def _start_worker(surface: Surface, options: dict[str, Any]) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _films.append(Film(surface, **options))
+
+
+def _end_with_parent() -> None:
+    """A killed parent cannot end its workers, and they would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _draw(k: int) -> bytes:
+    return _films[0].draw(k).tobytes()
