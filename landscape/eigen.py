@@ -240,7 +240,10 @@ class _DurableRun:
         while True:
             # Before the product, so that a resumed run decides again what was decided at its checkpoint.
             if lanczos.columns and (lanczos.sealed or lanczos.columns % max(1, lanczos.columns // LOOKS) == 0):
-                found, complete = ranks.broadcast_object(self._look() if ranks.rank == 0 else None)
+                found, complete, exhausted = ranks.broadcast_object(self._look() if ranks.rank == 0 else None)
+                if exhausted:
+                    lanczos.set_aside()
+                    continue
                 if complete:
                     break
             if lanczos.products >= most or lanczos.columns == self.rows.n:
@@ -265,9 +268,12 @@ class _DurableRun:
         largest = np.abs(vectors).argmax(0)
         return vectors * np.where(vectors[largest, np.arange(count)] < 0, -1, 1).astype(vectors.dtype)
 
-    def _look(self) -> tuple[int, bool]:
-        ritz = self.lanczos.ritz()
-        return int((ritz.residuals <= ritz.limits)[: self.lanczos.wanted].sum()), self.lanczos.complete(ritz)
+    def _look(self) -> tuple[int, bool, bool]:
+        """How many pairs have converged, whether that is all, and whether the Krylov space is exhausted."""
+        lanczos = self.lanczos
+        ritz = lanczos.ritz()
+        found = int((ritz.residuals <= ritz.limits)[: lanczos.wanted].sum())
+        return found, lanczos.complete(ritz), lanczos.nearly_exhausted(ritz)
 
     def _save_if_due(self) -> None:
         if self.state is None:

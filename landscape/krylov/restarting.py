@@ -25,6 +25,8 @@ LEAST_ROOM = 5
 # products allows no more.
 SMALL = 1e-3
 
+# Rounding of earlier steps may be amplified this much in a residual that would be zero.
+AMPLIFIED = 1e3
 # What a checkpoint holds besides arrays.
 FACTS = ("products", "restarts", "rotations", "fresh_starts", "columns", "locked", "norm", "largest")
 
@@ -209,7 +211,7 @@ class RestartedLanczos:
         self.projected[: column + 1, column] = coefficients
         self.columns = column + 1
         if self.columns == self.rows.n or norm <= self.breakdown:
-            self._lock()
+            self.set_aside()
             return
         self.projected[column + 1, column] = norm
         self.basis.append(image / norm)
@@ -246,18 +248,35 @@ class RestartedLanczos:
         """Whether the wanted pairs are there and have converged, multiple ones as far as that can be known."""
         if len(ritz.values) < self.wanted:
             return False
-        # Once only rounding is left of a residual, nothing makes it smaller.
-        done = (ritz.residuals <= ritz.limits) | (ritz.bounds <= self.measured_rounding)
+        done = self._done(ritz)
         if not done[: self.wanted].all():
             return False
         if not self.locked or self.columns == self.rows.n:
             return True
-        if self.sealed:
-            return not self._may_hide_a_better_one(ritz.values)
-        # The fresh vector sees all eigenvalues outside of the locked subspace: the best of them must be known.
         active = np.flatnonzero(ritz.active)
+        if len(active) == 0:
+            return not self._may_hide_a_better_one(ritz.values)
+        # The vector that goes on sees all eigenvalues outside of the locked subspace: the best of them must be known.
         best = active[by_interest(ritz.values[active], self.which)[: self._ends]]
         return bool(done[best].all())
+
+    def nearly_exhausted(self, ritz: RitzPairs) -> bool:
+        """Whether little more than rounding is left of all residuals, so that :meth:`set_aside` should be called."""
+        small = self._done(ritz) & (ritz.bounds <= AMPLIFIED * self.measured_rounding)
+        return bool(ritz.active.any() and small[ritz.active].all() and self.columns < self.rows.n)
+
+    def set_aside(self) -> None:
+        """Lock all pairs that the basis holds (collective).
+
+        The residual of the basis, if there is one, goes on in place of a fresh vector, and its coupling is not
+        forgotten.
+        """
+        ritz = self.agreed_ritz()
+        outside = ritz.values[ritz.active]
+        self.hidden = outside[by_interest(outside, self.which)[: self._ends]]
+        roomy = self.columns <= self.size // 2 or self.columns == self.rows.n
+        kept = self.columns if roomy else min(self.wanted, self.columns)
+        self._rotate(ritz.coefficients[:, :kept], kept)
 
     def vectors(self, ritz: RitzPairs, count: int) -> Tensor:
         """Row shards of the unit vectors of the first pairs, ``(rows, count)`` (collective)."""
@@ -359,14 +378,9 @@ class RestartedLanczos:
         self._rotate(ritz.coefficients[:, np.concatenate([locked, kept])], len(locked))
         self.restarts += 1
 
-    def _lock(self) -> None:
-        """Put the invariant subspace aside that the basis spans."""
-        ritz = self.agreed_ritz()
-        outside = ritz.values[ritz.active]
-        self.hidden = outside[by_interest(outside, self.which)[: self._ends]]
-        roomy = self.columns <= self.size // 2 or self.columns == self.rows.n
-        kept = self.columns if roomy else min(self.wanted, self.columns)
-        self._rotate(ritz.coefficients[:, :kept], kept)
+    def _done(self, ritz: RitzPairs) -> NDArray[np.bool_]:
+        # Once only rounding is left of a residual, nothing makes it smaller.
+        return (ritz.residuals <= ritz.limits) | (ritz.bounds <= self.measured_rounding)
 
     def _rotate(self, rotation: Array, locked: int) -> None:
         """Replace the vectors by combinations of them, the first of which are locked."""
