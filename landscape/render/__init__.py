@@ -11,18 +11,22 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from landscape.render.contour_figure import contour
     from landscape.render.density_figure import density
+    from landscape.render.eigenvalue_figure import eigenvalues
     from landscape.render.film import Film
+    from landscape.render.relief_figure import relief
     from landscape.render.video import video
 
 # Public name → where it is defined.
 _PLACES = {
     "density": "density_figure",
     "contour": "contour_figure",
+    "relief": "relief_figure",
+    "eigenvalues": "eigenvalue_figure",
     "Film": "film",
     "video": "video",
 }
 
-__all__ = ["density", "contour", "Film", "video"]
+__all__ = ["density", "contour", "relief", "eigenvalues", "Film", "video"]
 
 
 def __getattr__(name: str) -> Any:

@@ -254,7 +254,7 @@ class Film:
             )
         legend = self._figure.legend(
             [handle for handle, _ in entries], [text for _, text in entries], loc="lower left", ncols=3,
-            bbox_to_anchor=(LEFT / self._width, 16 / HEIGHT), borderaxespad=0, borderpad=0, fontsize=SMALL,
+            bbox_to_anchor=(LEFT / self._width, (bottom - 112) / HEIGHT), borderaxespad=0, borderpad=0, fontsize=SMALL,
             handletextpad=0.6, columnspacing=2.0,
         )  # fmt: skip
         for entry in legend.get_texts():

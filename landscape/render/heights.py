@@ -185,7 +185,7 @@ def marked(levels: Array, logarithmic: bool, most: int = 8) -> Array:
             if 3 <= len(found) <= most:
                 return found
     for about in range(most - 1, 2, -1):
-        ticks = np.array(MaxNLocator(about, steps=[1, 2, 5, 10]).tick_values(levels[0], levels[-1]))
+        ticks = np.array(MaxNLocator(about, steps=[1, 2, 4, 5, 10]).tick_values(levels[0], levels[-1]))
         found = levels[np.isclose(levels[:, None], ticks, rtol=1e-9, atol=1e-9 * np.ptp(levels)).any(axis=1)]
         if 3 <= len(found) <= most:
             return found
