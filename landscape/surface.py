@@ -318,7 +318,7 @@ def _evaluated(
     def save() -> None:
         nonlocal last
         if state is not None and fresh:
-            state.append({"task": np.array(fresh), "values": values[fresh]}, {"points": int(done.sum())})
+            state.append({"task": np.array(fresh), "values": values[fresh]}, {"steps": int(done.sum())})
         fresh.clear()
         last = time.monotonic()
 

@@ -1,0 +1,103 @@
+"""A loss surface in words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from landscape.records import PathOnSurface, Surface
+
+PLANES = {
+    "pca": "principal components of the runs",
+    "eigenvectors": "eigenvectors",
+    "random": "random directions",
+    "points": "three points",
+}
+
+
+def surface_in_words(surface: Surface) -> list[str]:
+    """Lines that state where the surface lies, its extremes, and what happens to the runs on it."""
+    x, y, lowest = surface.lowest
+    rows = [
+        ("plane", f"{PLANES.get(surface.plane, surface.plane)}: {' and '.join(map(str, surface.axes))}"),
+        ("explained variance", variance_in_words(surface)),
+        ("curvature", curvature_in_words(surface)),
+        ("grid", grid_in_words(surface)),
+        ("lowest", f"{lowest:.6g} at ({x:.4g}, {y:.4g})" if np.isfinite(lowest) else "no point has a finite loss"),
+        ("highest", highest_in_words(surface)),
+        ("holes", f"{surface.holes} points have no finite loss" if surface.holes else ""),
+        *(
+            (f"loss at {name}", f"{loss:.6g}")
+            for name, loss in zip(surface.anchor_names, surface.anchor_loss, strict=True)
+        ),
+        *((f"run {path.name}", line) for path in surface.paths for line in path_in_words(path)),
+        (
+            "batch norm",
+            "statistics of the plane's origin; each checkpoint of a run has its own" if surface.path_names.size else "",
+        ),
+        ("cost", cost_in_words(surface)),
+    ]
+    lines, before = [], ""
+    for name, text in rows:
+        if text:
+            lines.append(f"  {'' if name == before else name:<20} {text}")
+            before = name
+    return lines
+
+
+def variance_in_words(surface: Surface) -> str:
+    """How much of the runs the plane shows, and how much it would show of random walks."""
+    shares, null = surface.explained_variance, surface.explained_variance_null
+    if not np.isfinite(shares).all():
+        return ""
+    text = f"{_percent(shares[0])} + {_percent(shares[1])} of the runs'"
+    return text + (
+        f"; random walks of the same steps: {_percent(null[0])} + {_percent(null[1])}"
+        if np.isfinite(null).all()
+        else ""
+    )
+
+
+def curvature_in_words(surface: Surface) -> str:
+    """Second derivatives along the axes, where they are known."""
+    if not np.isfinite(surface.curvature).all():
+        return ""
+    return f"{surface.curvature[0]:.4g} and {surface.curvature[1]:.4g} loss per unit² along the axes"
+
+
+def grid_in_words(surface: Surface) -> str:
+    """How many points, from where to where, in which unit."""
+    x, y = surface.x, surface.y
+    return f"{len(x)} × {len(y)} points, {x[0]:.4g} to {x[-1]:.4g} and {y[0]:.4g} to {y[-1]:.4g} ({surface.unit})"
+
+
+def highest_in_words(surface: Surface) -> str:
+    """The highest finite loss on the grid."""
+    finite = surface.loss[np.isfinite(surface.loss)]
+    return f"{finite.max():.6g}" if finite.size else ""
+
+
+def path_in_words(path: PathOnSurface) -> list[str]:
+    """True and projected loss at both ends of a run, and how far it is from the plane."""
+    if len(path.steps) == 0:
+        return []
+    steps = f"{len(path.steps)} checkpoints, steps {path.steps[0]} to {path.steps[-1]}"
+    farthest = int(np.nanargmax(path.distance)) if np.isfinite(path.distance).any() else 0
+    return [
+        f"{steps}: loss {path.loss[0]:.6g} to {path.loss[-1]:.6g}",
+        f"its projection: loss {path.projected_loss[0]:.6g} to {path.projected_loss[-1]:.6g}, at most "
+        f"{path.distance[farthest]:.4g} from the plane (step {path.steps[farthest]})",
+    ]
+
+
+def cost_in_words(surface: Surface) -> str:
+    """Points, seconds, and what is left from an earlier run."""
+    earlier = surface.provenance.get("resumed_points", 0)
+    resumed = f" ({earlier} of them in an earlier run)" if earlier else ""
+    return f"loss at {surface.evaluations} points{resumed} in {surface.seconds:.3g} s"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g} %"
