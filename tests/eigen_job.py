@@ -20,7 +20,7 @@ class CutShortError(Exception):
 
 
 def stop(done: int, total: int, text: str) -> None:
-    if done == 17:
+    if done == 13:
         raise CutShortError
 
 
@@ -45,17 +45,17 @@ def main() -> None:
         torch.manual_seed(0)
         linear = ls.Objective(nn.Linear(2, 1).to(dtype), nn.MSELoss(), points)
         found = {
-            "largest": ls.eigenpairs(hessian, 5),
-            "restarted, both ends": ls.eigenpairs(hessian, 2, "both", basis=14),
-            "cut short": ls.eigenpairs(hessian, 4, max_products=8),
+            "largest": ls.eigenpairs(hessian, 3),
+            "restarted, both ends": ls.eigenpairs(hessian, 1, "both", basis=10),
+            "cut short": ls.eigenpairs(hessian, 4, max_products=6),
             "exhausted": ls.eigenpairs(ls.GaussNewton(linear), 3),
-            "warm": ls.eigenpairs(hessian, 2, start=np.linspace(-1, 1, objective.n) * (1 + grid.rank)),
+            "warm": ls.eigenpairs(hessian, 1, start=np.linspace(-1, 1, objective.n) * (1 + grid.rank)),
         }
         state = Path(folder) / str(dtype)
         try:
-            ls.eigenpairs(hessian, 2, "both", basis=14, state=state, checkpoint_seconds=0, progress=stop)
+            ls.eigenpairs(hessian, 1, "both", basis=10, state=state, checkpoint_seconds=0, progress=stop)
         except CutShortError:
-            found["resumed"] = ls.eigenpairs(hessian, 2, "both", basis=14, state=state)
+            found["resumed"] = ls.eigenpairs(hessian, 1, "both", basis=10, state=state)
         results[str(dtype)] = {name: summary(pairs) for name, pairs in found.items()}
         everyone = grid.world.all_gather_object(results[str(dtype)])
         everywhere.append(all(other == results[str(dtype)] for other in everyone))
