@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from landscape.errors import InputError
 from landscape.render import theme
 from landscape.render.film_panels import CurvePanel, DensityPanel
+from landscape.render.film_schedule import along, check_runs, check_size, schedule, sorted_densities
 from landscape.render.heights import heights
 from landscape.render.numerals import count, number
 from landscape.render.plane_map import (
     anchor_entry,
     axis_text,
-    check_surface,
     draw_anchors,
     draw_color_bar,
     draw_map,
@@ -48,11 +48,8 @@ LEFT, RIGHT_COLUMN, MARGIN, BELOW, ABOVE = 90, 540, 50, 130, 70
 BAR_GAP, BAR_WIDTH, BAR_ROOM = 16, 22, 150
 ROW = 40
 BODY, SMALL, TITLE, COUNTER = 16.0, 14.0, 21.0, 27.0  # points, of which 72 are 100 pixels
-SHORTEST = 150  # frames: five seconds
-LONGEST = 1800  # frames, unless asked for: a minute
 CHUNKS = 48  # of one colour, in a trail
 BRIGHTEST = 0.85  # of a trail, so that the marker at its head stands out
-ASPECTS = (1.25, 2.6)
 
 SETTINGS: dict[str, Any] = {
     **theme.SETTINGS,
@@ -108,15 +105,13 @@ class Film:
         log: bool | str = "auto",
         title: str | None = None,
     ) -> None:
-        check_surface(surface)
+        check_runs(surface)
         check_size(size)
-        self._check_runs(surface)
         self.size = (int(size[0]), int(size[1]))
         self.surface = surface
         self.runs = surface.paths
-        self.densities = _sorted_densities(densities)
-        self.steps = _schedule(self.runs, frames)
-        self.metric, self.log, self.title = metric, log, title
+        self.densities = sorted_densities(densities)
+        self.steps = schedule(self.runs, frames)
         self._shown = heights(surface, metric, log)
         self._dots_per_inch = 100 * self.size[1] / HEIGHT
         with theme.applied(SETTINGS):
@@ -162,7 +157,7 @@ class Film:
     def position(self, k: int) -> Array:
         """Where the runs are in frame number `k`, (runs, 2), in the unit of the surface's axes."""
         step = float(self.steps[self._number(k)])
-        return np.array([_along(run, run.coordinates, step) for run in self.runs])
+        return np.array([along(run, run.coordinates, step) for run in self.runs])
 
     def pixel(self, x: float, y: float) -> tuple[float, float]:
         """Column and row where a point of the plane appears; whole numbers are the middles of pixels."""
@@ -180,22 +175,6 @@ class Film:
         if not -len(self) <= k < len(self):
             raise InputError(f"there is no frame {k}: the film has {len(self)}, 0 to {len(self) - 1}")
         return k % len(self)
-
-    @staticmethod
-    def _check_runs(surface: Surface) -> None:
-        if len(surface.path_names) == 0:
-            raise InputError(
-                "the surface has no recorded run, so nothing moves: compute it for a plane of runs, or draw it with "
-                "landscape.render.contour"
-            )
-        if min(len(surface.x), len(surface.y)) < 2:
-            raise InputError(
-                f"a grid of {len(surface.x)} × {len(surface.y)} points is no landscape to walk on: compute the surface "
-                "with a resolution of at least 2"
-            )
-        for run in surface.paths:
-            if (np.diff(run.steps) <= 0).any():
-                raise InputError(f"the steps of the run {run.name} do not ascend; record it again")
 
     def _build(self, title: str | None) -> None:
         """Draw everything that stands still, and prepare what moves."""
@@ -304,7 +283,7 @@ class Film:
         for text, run in zip(self._values, self.runs, strict=False):
             index = int(np.searchsorted(run.steps, step, side="right")) - 1
             loss = float(run.loss[max(index, 0)])
-            gone = not within(self.surface, _along(run, run.coordinates, step)[None])[0]
+            gone = not within(self.surface, along(run, run.coordinates, step)[None])[0]
             words = "outside of the map" if gone else f"loss {number(loss)}" if np.isfinite(loss) else "loss not finite"
             text.set_text(words)
             text.draw(renderer)
@@ -347,7 +326,7 @@ class _Trail:
     def draw(self, renderer: Any, step: float) -> None:
         """The trail up to a step."""
         index = max(int(np.searchsorted(self.run.steps, step, side="right")) - 1, 0)
-        head = _along(self.run, self.points, step)
+        head = along(self.run, self.points, step)
         points = np.concatenate([self.points[: index + 1], [head]])
         self.seam.set_data(*points.T)
         chunks = [points[low : high + 1] for low, high in zip(self.bounds[:-1], self.bounds[1:], strict=True)]
@@ -364,61 +343,9 @@ class _Trail:
         self.marker.draw(renderer)
 
 
-def check_size(size: tuple[int, int]) -> None:
-    """Refuse pictures that cannot be encoded or laid out.
-
-    Raises
-    ------
-    InputError
-    """
-    width, height = size
-    said = f"the size is {width} × {height} pixels"
-    if width % 2 or height % 2:
-        even = f"{width + width % 2} × {height + height % 2}"
-        raise InputError(f"{said}, but the video format needs even numbers; give {even}")
-    if not (height >= 360 and width <= 7680 and ASPECTS[0] <= width / height <= ASPECTS[1]):
-        raise InputError(f"{said}; give a wide picture of 360 to about 4000 lines, such as 1920 × 1080")
-
-
 def _marker_patch(style: RunStyle, pixels: float) -> PathPatch:
     """A run's marker around the origin, so many pixels wide: a patch, as markers would jump in whole pixels."""
     marker = MarkerStyle(style.marker)
     size = Affine2D().scale(pixels * style.size)
     path = (marker.get_transform() + size).transform_path(marker.get_path())
     return PathPatch(path, facecolor=style.bright, edgecolor=style.dark, linewidth=1.6)
-
-
-def _schedule(runs: Sequence[PathOnSurface], frames: int | None) -> Array:
-    """The step of each frame: evenly over the checkpoints if the runs share them, else evenly over the steps."""
-    longest = max(runs, key=lambda run: len(run.steps)).steps
-    shared = all(np.array_equal(run.steps, longest[: len(run.steps)]) for run in runs)
-    steps = longest if shared else np.unique(np.concatenate([run.steps for run in runs]))
-    if frames is None:
-        frames = max(SHORTEST, min(len(steps), LONGEST))
-    if not 1 <= frames <= 100_000:
-        raise InputError(f"{frames} frames make no video; give between 1 and 100 000")
-    if frames == 1:
-        return np.array([float(steps[-1])])
-    if not shared:
-        return np.linspace(steps[0], steps[-1], frames)
-    place = np.arange(frames) * (len(steps) - 1) / (frames - 1)
-    return np.interp(place, np.arange(len(steps)), steps)
-
-
-def _along(run: PathOnSurface, values: Array, step: float) -> Array:
-    """Values at a step of a run, linear between its checkpoints; before its start and after its end they stay."""
-    index = int(np.clip(np.searchsorted(run.steps, step, side="right") - 1, 0, len(run.steps) - 1))
-    if index == len(run.steps) - 1 or step <= run.steps[index]:
-        return np.asarray(values[index])
-    part = (step - run.steps[index]) / (run.steps[index + 1] - run.steps[index])
-    return np.asarray(values[index] + part * (values[index + 1] - values[index]))
-
-
-def _sorted_densities(
-    densities: Sequence[tuple[int, SpectralDensity]] | None,
-) -> tuple[tuple[int, SpectralDensity], ...]:
-    found = tuple(sorted(densities or (), key=lambda pair: pair[0]))
-    steps = [int(step) for step, _ in found]
-    if len(set(steps)) < len(steps):
-        raise InputError("two densities belong to the same step; give one for each")
-    return found

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from landscape.errors import ComputeError, InputError
 from landscape.render.encoder import VideoFile, check_video_path, encoder, read_comment
 from landscape.render.film import Film
+from landscape.render.film_schedule import check_runs, check_size, schedule, sorted_densities
 
 if TYPE_CHECKING:
     from landscape.records import SpectralDensity, Surface
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 Image = NDArray[np.uint8]
 LOOK = 1  # raise it when the same configuration gives other pictures
 MARK = "landscape video "  # how the comment of our files begins
+# Fields of records that no picture depends on.
+NOT_SHOWN = ("provenance", "seconds", "evaluations", "products", "gradient_equivalents")
 AHEAD = 3  # frames per worker that may wait for the encoder
 
 
@@ -91,17 +94,16 @@ def video(
     >>> video(landscape.load("surface.h5"), "run.mp4")  # doctest: +SKIP
     """
     path = check_video_path(path)
-    check_rate(fps)
     if not (isinstance(workers, (int, np.integer)) and workers >= 1):
         raise InputError(f"workers is {workers!r}; give a whole number of processes, at least 1")
     encoder()
     options: dict[str, Any] = {
         "densities": densities, "frames": frames, "size": size, "metric": metric, "log": log, "title": title,
     }  # fmt: skip
-    film = Film(surface, **options)
-    comment = comment_of(configuration(film, fps))
+    comment = comment_of(configuration(surface, fps=fps, **options))
     if read_comment(path) == comment:
         return path
+    film = Film(surface, **options)
     with VideoFile(path, film.size, fps, comment) as file:
         workers = min(int(workers), len(film))
         drawn = _drawn_here(film) if workers == 1 else _drawn_by_workers(film, options, workers)
@@ -112,24 +114,37 @@ def video(
     return path
 
 
-def configuration(film: Film, fps: float) -> dict[str, Any]:
+def configuration(
+    surface: Surface,
+    *,
+    densities: Sequence[tuple[int, SpectralDensity]] | None = None,
+    frames: int | None = None,
+    fps: float = 30,
+    size: tuple[int, int] = (1920, 1080),
+    metric: str | None = None,
+    log: bool | str = "auto",
+    title: str | None = None,
+) -> dict[str, Any]:
     """What the bytes of a video depend on, as plain values; records count by their content.
 
-    Parameters
-    ----------
-    film : Film
-    fps : float
+    Raises
+    ------
+    InputError
+        As :func:`video`, where no drawing is needed to know.
     """
+    check_runs(surface)
+    check_size(size)
+    check_rate(fps)
     return {
         "look": LOOK,
-        "surface_sha256": record_digest(film.surface),
-        "densities_sha256": {str(step): record_digest(density) for step, density in film.densities},
-        "frames": len(film),
+        "surface_sha256": record_digest(surface),
+        "densities_sha256": {str(int(step)): record_digest(record) for step, record in sorted_densities(densities)},
+        "frames": len(schedule(surface.paths, frames)),
         "fps": float(fps),
-        "size": f"{film.size[0]}x{film.size[1]}",
-        "metric": film.metric,
-        "log": film.log,
-        "title": film.title,
+        "size": f"{size[0]}x{size[1]}",
+        "metric": metric,
+        "log": log,
+        "title": title,
     }
 
 
@@ -155,7 +170,7 @@ def record_digest(record: Any) -> str:
     """SHA-256 (hexadecimal) of the content of a record: not of how long it took, nor of where it came from."""
     digest = hashlib.sha256(type(record).__name__.encode())
     for field in dataclasses.fields(record):
-        if field.name in ("provenance", "seconds"):
+        if field.name in NOT_SHOWN:
             continue
         value = getattr(record, field.name)
         parts = value if isinstance(value, Mapping) else {"": value}
@@ -168,7 +183,8 @@ def record_digest(record: Any) -> str:
                 content = json.dumps(array.astype(str).tolist()).encode() if text else array.tobytes()
                 digest.update(content)
             else:
-                digest.update(repr(parts[name]).encode())
+                value = parts[name]
+                digest.update(repr(value.item() if isinstance(value, np.generic) else value).encode())
     return digest.hexdigest()
 
 
