@@ -89,6 +89,15 @@ class ObjectiveJob(Job):
         """Files of recorded runs, which may remember the objective."""
         return (self.checkpoint,) if self.checkpoint is not None and self.checkpoint.suffix == ".h5" else ()
 
+    @property
+    def step(self) -> int | None:
+        """Step of the recorded checkpoint that the job names; None if it names none."""
+        if self.checkpoint is None or self.checkpoint not in self.recorded_runs:
+            return None
+        from landscape.trajectory import Trajectory
+
+        return int(Trajectory(self.checkpoint).steps[-1 if self.at is None else self.at])
+
     def configuration(self) -> dict[str, Any]:
         """What the numbers depend on: the objective and the point."""
         place, _, function = self.objective.rpartition(":")

@@ -144,7 +144,9 @@ def circumstances(command: Command[Any]) -> dict[str, Any]:
     """What the library cannot know: what was asked for, when, with which versions."""
     versions = {"landscape": __version__, "python": platform.python_version()}
     versions |= {name: version(name) for name in LIBRARIES}
+    step = getattr(command.job, "step", None)  # where a video shows the result
     return {
+        **({} if step is None else {"step": step}),
         "asked": command.configuration,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "command_line": shlex.join(["landscape", *sys.argv[1:]]),
