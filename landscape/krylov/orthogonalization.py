@@ -97,7 +97,7 @@ class Basis:
             coefficients = self.rows.sum_blocks(stacked).to(device=self.device, dtype=self.dtype)
             for store, part in zip(self._blocks, parts, strict=True):
                 part -= coefficients @ store[: self.steps]
-            total += coefficients.double().cpu()
+            total += coefficients.cpu().double()
         return total
 
     def combine(self, coefficients: Tensor) -> Tensor:

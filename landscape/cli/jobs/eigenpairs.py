@@ -96,9 +96,9 @@ class EigenpairsCommand(Command[EigenpairsJob]):
         wanted, there = wanted_pairs(result), int(result.converged.sum())
         if there >= wanted:
             return None
-        if len(result) >= wanted and (result.residuals[~result.converged] <= 4 * result.noise_floor).all():
+        if result.products < result.provenance["configuration"]["max_products"]:
             advice = (
-                f"the rest is as accurate as rounding allows (about {result.noise_floor:.1g}): ask for a larger --tol"
+                f"what is missing is the rounding of products (about {result.noise_floor:.1g}): ask for a larger --tol"
             )
         else:
             advice = "more products (--max-products), more basis vectors (--basis) or a larger --tol help"
