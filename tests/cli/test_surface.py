@@ -1,0 +1,188 @@
+"""`landscape surface` as a user types it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import landscape as ls
+from landscape.cli import run
+from landscape.parallel import mpiexec_command
+
+SOURCE = """
+import torch
+import landscape as ls
+
+def build(seed=0):
+    torch.manual_seed(seed)
+    network = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 2))
+    x = torch.randn(24, 3, generator=torch.Generator().manual_seed(1))
+    return ls.Objective(network, torch.nn.functional.cross_entropy, (x, (x.sum(1) > 0).long()))
+"""
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A recorded run of a zoo network, one of the user's, eigenpairs, and three checkpoints."""
+    folder = tmp_path_factory.mktemp("surface")
+    (folder / "mine.py").write_text(SOURCE)
+    before = Path.cwd()
+    os.chdir(folder)
+    path = list(sys.path)
+    try:
+        small = ["--set", "samples=200"]
+        assert (
+            run(["train", "--objective", "zoo:digits-mlp", *small, "--epochs", "2", "--every", "1", "-o", "run.h5"])
+            == 0
+        )
+        assert run(["train", "--objective", "mine.py:build", "--epochs", "3", "--batch", "8", "-o", "mine.h5"]) == 0
+        assert run(["eigenpairs", "--checkpoint", "run.h5", "-k", "2", "--tol", "0.05", "-o", "pairs.h5"]) in (0, 3)
+        for seed in range(3):
+            network = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 2))
+            torch.save(network.state_dict(), f"{seed}.pt")
+    finally:
+        os.chdir(before)
+        sys.path[:] = path
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def in_that_folder(files, monkeypatch):
+    monkeypatch.chdir(files)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+
+def surface(*arguments):
+    return run(["surface", "--resolution", "4", *arguments])
+
+
+def test_the_plane_of_a_run_that_remembers_its_objective(capsys, tmp_path):
+    output = tmp_path / "surface.h5"
+    assert surface("--run", "run.h5", "-o", str(output)) == 0
+    said = capsys.readouterr().out
+    record, recorded = ls.load(output), ls.Trajectory("run.h5")
+    assert np.array_equal(record.path_loss, recorded.losses)
+    assert record.provenance["asked"]["plane"] == "pca"
+    assert output.with_suffix(".png").stat().st_size > 10000
+    for text in (
+        "principal components",
+        "random walks of the same steps",
+        "4 × 4 points",
+        f"{recorded.losses[-1]:.6g}",
+    ):
+        assert text in said
+    assert surface("--run", "run.h5", "-o", str(output)) == 0
+    assert "already complete" in capsys.readouterr().out
+    assert surface("--run", "run.h5", "-o", str(output), "--margin", "1") == 2
+    assert "margin: 0.25 there, 1.0 now" in capsys.readouterr().err
+    assert run(["info", str(output)]) == 0
+    assert "loss surface on a plane" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "axes"),
+    [
+        (["--run", "run.h5", "--components", "1", "3", "--parameters", "weight"], "pca", ["pca_1", "pca_3"]),
+        (["--pairs", "pairs.h5"], "eigenvectors", ["eigenvector_1", "eigenvector_2"]),
+        (["--pairs", "pairs.h5", "--run", "run.h5", "--plane", "eigenvectors"], "eigenvectors", None),
+        (["--plane", "random", "--run", "run.h5", "--seed", "3"], "random", ["random_1", "random_2"]),
+        (["--checkpoint", "run.h5", "--at", "4"], "random", None),
+        (["--objective", "mine.py:build", "--checkpoints", "0.pt", "1.pt", "2.pt"], "points", ["a to b", "across"]),
+        (["--objective", "mine.py:build", "--checkpoints", "0.pt", "mine.h5", "2.pt"], "points", None),
+        (["--run", "mine.h5", "--objective", "mine.py:build", "--plane", "random"], "random", None),
+        (["--objective", "mine.py:build", "--set", "seed=1"], "random", None),
+    ],
+)
+def test_every_kind_of_plane(arguments, kind, axes, tmp_path, capsys):
+    output = tmp_path / "surface.h5"
+    assert surface(*arguments, "-o", str(output), "--no-figure") == 0, capsys.readouterr().err
+    record = ls.load(output)
+    assert record.plane == kind and np.isfinite(record.loss).all()
+    if axes is not None:
+        assert record.axes.tolist() == axes
+    assert len(record.path_names) == arguments.count("--run")
+    assert not output.with_suffix(".png").exists()
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--run", "run.h5", "--resolution", "1"], "at least 2 along each axis"),
+        (["--run", "run.h5", "--resolution", "4x5x6"], "as 61x41"),
+        (["--run", "run.h5", "--resolution", "many"], "as 61x41"),
+        (["--plane", "pca"], "--plane pca needs --run"),
+        (["--plane", "eigenvectors", "--run", "run.h5"], "needs --pairs"),
+        (["--plane", "sphere"], "--plane is 'sphere'"),
+        (["--run", "run.h5", "--plane", "pca", "--seed", "1"], "--seed belongs to --plane random"),
+        (["--run", "run.h5", "--pairs", "pairs.h5", "--plane", "pca"], "--pairs belongs to --plane eigenvectors"),
+        (["--run", "run.h5", "--components", "1", "1"], "two different numbers"),
+        (["--run", "run.h5", "--components", "1", "99"], "component 99 does not exist"),
+        (["--run", "run.h5", "--parameters", "conv"], "chooses none of"),
+        (["--run", "run.h5", "--margin", "-1"], "--margin is"),
+        (["--run", "none.h5"], "none.h5"),
+        (["--run", "mine.h5"], "say --objective mine.py:build"),
+        (["--pairs", "run.h5"], "holds no eigenpairs"),
+        (["--run", "run.h5", "--objective", "mine.py:build"], "of different models"),
+        (["--objective", "mine.py:build", "--checkpoints", "0.pt", "0.pt", "1.pt"], "span no plane"),
+        (["--run", "run.h5", "--checkpoint", "run.h5"], "--checkpoint is the middle of a random plane"),
+        ([], "no objective is given"),
+    ],
+)
+def test_what_cannot_work_is_said_with_exit_code_2(arguments, message, tmp_path, capsys):
+    assert surface(*arguments, "-o", str(tmp_path / "surface.h5")) == 2
+    said = capsys.readouterr()
+    assert message in said.err and not said.out
+    assert not (tmp_path / "surface.h5").exists()
+
+
+def start(*arguments, ranks=0):
+    command = [*(mpiexec_command(ranks) if ranks else []), sys.executable, "-m", "landscape", "surface", *arguments]
+    variables = {**os.environ, "PYTHONPATH": str(Path(ls.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_a_killed_surface_is_finished_with_the_same_content(tmp_path, capsys, faults):
+    options = ["--run", "run.h5", "--resolution", "24", "--no-figure"]
+    assert run(["surface", *options, "-o", str(tmp_path / "whole.h5")]) == 0
+    whole = ls.load(tmp_path / "whole.h5")
+    for fault in range(faults):
+        output = tmp_path / f"{fault}.h5"
+        process = start(*options, "--checkpoint-seconds", "0", "-o", str(output))
+        state = tmp_path / f"{fault}.h5.state"
+        wanted = int(np.random.default_rng(fault).integers(1, 150))
+        while process.poll() is None and len(list(state.glob("segment-*.h5"))) < wanted:
+            time.sleep(0.005)
+        assert process.poll() is None, process.stderr.read()
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert not output.exists()
+        assert run(["info", str(state)]) == 0
+        assert "points done" in capsys.readouterr().out
+        assert run(["surface", *options, "-o", str(output)]) == 0
+        found = ls.load(output)
+        assert found.provenance["resumed_points"] >= wanted
+        for name in ("x", "y", "loss", "path_loss", "path_projected_loss", "path_distance", "anchor_loss"):
+            assert np.array_equal(getattr(found, name), getattr(whole, name)), name
+        assert not state.exists()
+
+
+@pytest.mark.mpi
+def test_two_ranks_write_the_same_surface(tmp_path):
+    options = ["--run", "run.h5", "--resolution", "7", "--no-figure"]
+    for ranks in (0, 2):
+        process = start(*options, "-o", str(tmp_path / f"{ranks}.h5"), ranks=ranks)
+        output, error = process.communicate(timeout=120)
+        assert process.returncode == 0, error
+        assert output.count("result") == 1
+    one, two = (ls.load(tmp_path / f"{ranks}.h5") for ranks in (0, 2))
+    assert np.array_equal(one.loss, two.loss) and np.array_equal(one.path_loss, two.path_loss)
+    assert two.provenance["grid"]["ranks"] == 2
