@@ -1,11 +1,13 @@
-"""`landscape demo`: from nothing to a figure; trains a small network, then computes its spectrum on two ranks."""
+"""`landscape demo`: two optimizers train one network; its curvature, the landscape around their paths, and a video."""
 
 from __future__ import annotations
 
-import os
 import shlex
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -14,8 +16,36 @@ import typer
 from landscape.errors import InputError
 
 RANKS = 2
-OBJECTIVE = "zoo:digits-cnn"
+OBJECTIVE = "zoo:digits-mlp"  # without batch norm, whose statistics would not fit most of the plane
 NOT_CONVERGED = 3
+EPOCHS = 12
+EVERY = 3  # steps between two recorded checkpoints
+OPTIMIZERS = {
+    "sgd": ["--lr", "0.05", "--optimizer-set", "momentum=0.9"],
+    "prox_sgd": ["--lr", "0.3", "--optimizer-set", "l1=1e-4"],
+}
+# Checkpoints of the SGD run, of 117, where the density is sketched: more at the beginning, where it changes fast.
+MOMENTS = (0, 4, 8, 14, 24, 40, 70)
+
+SKETCH = ["--tol", "0.3", "--max-products", "60", "--no-figure"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command of the demo.
+
+    Attributes
+    ----------
+    title : str
+    arguments : list of str
+        Of `landscape`.
+    shared : bool
+        Whether two ranks share the work.
+    """
+
+    title: str
+    arguments: list[str]
+    shared: bool = False
 
 
 def demo(
@@ -23,49 +53,64 @@ def demo(
         "landscape-demo"
     ),
 ) -> int:
-    """Train a small network on handwritten digits and draw the spectrum of its Hessian."""
+    """Train a small network with two optimizers, and show its curvature, its landscape and the way they took."""
     from landscape.parallel import under_launcher
     from landscape.store import check_writable
 
     if under_launcher():
         raise InputError("the demo starts its own ranks: run it without mpiexec")
-    checkpoint, output = folder / "digits-cnn.safetensors", folder / "spectrum.h5"
-    check_writable(output)
-    if checkpoint.exists():
-        print(f"trained already: {checkpoint}", flush=True)
-    else:
-        _train(checkpoint)
-    arguments = ["spectrum", "--objective", OBJECTIVE, "--checkpoint", str(checkpoint), "-o", str(output)]
-    command = [*_start(), sys.executable, "-m", "landscape", *arguments]
-    print(f"running: {shlex.join(command)}", flush=True)
-    code = subprocess.run(command, check=False).returncode
-    if code in (0, NOT_CONVERGED):
-        figure, shown = output.with_suffix(".png"), shlex.quote(str(output))
-        print(f"\nLook at {figure} in any image viewer; landscape info {shown} explains the numbers.", flush=True)
-    return code if code >= 0 else 128 - code
+    check_writable(folder / "surface.h5")
+    started = time.monotonic()
+    launcher = _launcher()
+    steps = list(plan(folder))
+    for number, step in enumerate(steps, 1):
+        command = [*(launcher if step.shared else []), sys.executable, "-m", "landscape", *step.arguments]
+        print(f"\n[{number}/{len(steps)}] {step.title}\n$ {shlex.join(command)}", flush=True)
+        code = subprocess.run(command, check=False).returncode
+        if code not in (0, NOT_CONVERGED):
+            return code if code >= 0 else 128 - code
+    print(
+        f"\nDone in {time.monotonic() - started:.0f} s. Look at {folder / 'landscape.mp4'} in any player and at the "
+        f"figures {folder}/*.png; landscape info FILE explains any of the .h5 files.",
+        flush=True,
+    )
+    return 0
 
 
-def _train(path: Path) -> None:
-    """Train the network of the zoo and keep its parameters, whole or not at all."""
-    from safetensors.torch import save_file
+def plan(folder: Path) -> Iterator[Step]:
+    """The commands of the demo, in order; each is one that a user could type."""
 
-    from landscape import zoo
-    from landscape.parallel import ProcessGrid
+    def file(name: str) -> str:
+        return str(folder / name)
 
-    print("training a convolutional network on 1797 handwritten digits ...", flush=True)
-    objective = zoo.build(OBJECTIVE.removeprefix("zoo:"), grid=ProcessGrid.serial())
-    found = objective.evaluate()
-    print(f"  {objective.n} parameters, loss {found['loss']:.4f}, {100 * found['accuracy']:.2f} % right", flush=True)
-    tensors = {**objective.variables(), **objective.fixed, **objective.buffers}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    save_file({name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}, temporary)
-    umask = os.umask(0)
-    os.umask(umask)
-    temporary.chmod(0o666 & ~umask)  # safetensors writes for the owner alone
-    os.replace(temporary, path)
+    runs = {name: file(f"{name}.h5") for name in OPTIMIZERS}
+    for name, options in OPTIMIZERS.items():
+        training = ["--epochs", str(EPOCHS), "--every", str(EVERY), "-o", runs[name]]
+        yield Step(
+            f"train with {name}, recording every {EVERY} steps",
+            ["train", "--objective", OBJECTIVE, "--optimizer", name, *options, *training],
+        )
+    sketches = {moment: file(f"spectrum-{moment:03d}.h5") for moment in MOMENTS}
+    for moment, output in sketches.items():
+        yield Step(
+            f"a sketch of the Hessian's eigenvalue density at checkpoint {moment} of SGD",
+            ["spectrum", "--checkpoint", runs["sgd"], "--at", str(moment), *SKETCH, "-o", output],
+            shared=True,
+        )
+    spectrum = file("spectrum.h5")
+    yield Step("the density at the end of SGD", ["spectrum", "--checkpoint", runs["sgd"], "-o", spectrum], shared=True)
+    yield Step(
+        "the leading eigenvectors there",
+        ["eigenpairs", "--checkpoint", runs["sgd"], "-k", "10", "-o", file("eigenpairs.h5")],
+        shared=True,
+    )
+    surface, both = file("surface.h5"), [argument for run in runs.values() for argument in ("--run", run)]
+    yield Step("the loss on the plane of both runs", ["surface", *both, "--margin", "0.3", "-o", surface], shared=True)
+    shown = [argument for density in (*sketches.values(), spectrum) for argument in ("--densities", density)]
+    yield Step("the video", ["video", surface, *shown, "--workers", str(RANKS), "-o", file("landscape.mp4")])
 
 
-def _start() -> list[str]:
+def _launcher() -> list[str]:
     """How to start the ranks; nothing, with a warning, where there is no MPI."""
     from landscape.parallel import mpiexec_command
 

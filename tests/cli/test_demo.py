@@ -1,4 +1,4 @@
-"""The demo: from an empty folder to a figure, and again without repeating the work."""
+"""The demo: from an empty folder to a video, and again without repeating the work."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import imageio.v3 as imageio
 import pytest
 
 import landscape
@@ -14,7 +15,7 @@ from landscape.cli import demo, run
 from landscape.errors import InputError
 
 
-def test_without_mpi_it_goes_on_alone(tmp_path, monkeypatch, capsys):
+def test_without_mpi_it_goes_on_alone_and_a_failure_ends_it(tmp_path, monkeypatch, capsys):
     def no_mpiexec(ranks):
         raise InputError("there is no mpiexec")
 
@@ -22,17 +23,16 @@ def test_without_mpi_it_goes_on_alone(tmp_path, monkeypatch, capsys):
 
     def remember(command, **_):
         commands.append(command)
-        return subprocess.CompletedProcess(command, 3)
+        return subprocess.CompletedProcess(command, 1 if "video" in command else 3)
 
     monkeypatch.setattr(parallel, "mpiexec_command", no_mpiexec)
     monkeypatch.setattr(demo.subprocess, "run", remember)
-    (tmp_path / "digits-cnn.safetensors").write_bytes(b"trained before")
-    assert run(["demo", str(tmp_path)]) == 3
+    assert run(["demo", str(tmp_path)]) == 1
     said = capsys.readouterr()
     assert "there is no mpiexec; going on with a single process" in said.err
-    assert f"Look at {tmp_path / 'spectrum.png'}" in said.out
-    assert f"landscape info {tmp_path / 'spectrum.h5'}" in said.out
-    assert commands[0][:4] == [sys.executable, "-m", "landscape", "spectrum"]
+    assert "Done" not in said.out
+    assert all(command[:3] == [sys.executable, "-m", "landscape"] for command in commands)
+    assert [command[3] for command in commands] == ["train"] * 2 + ["spectrum"] * 8 + ["eigenpairs", "surface", "video"]
 
 
 def test_it_is_not_for_mpiexec_and_needs_a_folder(tmp_path, monkeypatch, capsys):
@@ -46,18 +46,26 @@ def test_it_is_not_for_mpiexec_and_needs_a_folder(tmp_path, monkeypatch, capsys)
 
 @pytest.mark.slow
 @pytest.mark.mpi
-def test_from_nothing_to_a_figure(tmp_path):
+def test_from_nothing_to_a_video(tmp_path):
     folder = tmp_path / "my demo"
     for _ in range(2):
         done = subprocess.run(
             [sys.executable, "-m", "landscape", "demo", folder], cwd=Path(landscape.__file__).parents[1],
-            capture_output=True, text=True, check=False, timeout=280,
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=290,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
-        assert f"Look at {folder / 'spectrum.png'}" in done.stdout.splitlines()[-1]
-    assert "trained already" in done.stdout
-    assert "already complete" in done.stdout
-    assert {path.name for path in folder.iterdir()} == {"digits-cnn.safetensors", "spectrum.h5", "spectrum.png"}
+        assert f"Look at {folder / 'landscape.mp4'}" in done.stdout.splitlines()[-1]
+    assert done.stdout.count("already complete") == len(list(demo.plan(folder)))
+    assert not [path for path in folder.iterdir() if path.suffix == ".state" or path.name.startswith(".")]
     density = landscape.load(folder / "spectrum.h5")
     assert density.converged
     assert density.provenance["grid"]["ranks"] == 2
+    surface = landscape.load(folder / "surface.h5")
+    assert [path.name for path in surface.paths] == ["SGD", "ProxSGD"]
+    facts = imageio.improps(folder / "landscape.mp4", plugin="FFMPEG")
+    assert facts.shape[1:] == (1080, 1920, 3)
+    assert imageio.immeta(folder / "landscape.mp4", plugin="FFMPEG")["duration"] * 30 >= 150
+    for name in ("spectrum.png", "eigenpairs.png", "surface.png"):
+        assert (folder / name).stat().st_size > 10_000
+    for file in folder.glob("*.h5"):
+        assert run(["info", str(file)]) == 0

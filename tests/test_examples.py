@@ -1,0 +1,33 @@
+"""Every example runs as a user would run it, and leaves what it promises."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+MADE = {
+    "spectrum_of_your_model.py": {"spectrum.h5", "spectrum.png", "eigenpairs.h5"},
+    "trajectory_video.py": {"run.h5", "run.h5.segments", "surface.h5", "surface.png", "relief.png", "run.mp4"},
+    "compare_optimizers.py": {"optimizers.h5", "optimizers.png"},
+}
+
+
+def test_every_example_is_run():
+    assert {path.name for path in (ROOT / "examples").glob("*.py")} == set(MADE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MADE)
+def test_it_runs(name, tmp_path):
+    done = subprocess.run(
+        [sys.executable, ROOT / "examples" / name, tmp_path], cwd=tmp_path, stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, check=False, timeout=280, env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in tmp_path.iterdir()} >= MADE[name]
+    for made in MADE[name]:
+        assert (tmp_path / made).stat().st_size > 0
