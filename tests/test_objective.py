@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import math
+import re
 from typing import Any
 
 import numpy as np
@@ -259,3 +261,53 @@ def test_a_point_of_another_model_is_named() -> None:
     renamed = {("head.weight" if name == "2.weight" else name): value for name, value in state.items()}
     with pytest.raises(ls.InputError, match=r"it lacks 2\.weight; the model lacks head\.weight"):
         objective.at(renamed)
+
+
+def shuffled(objective: ls.Objective, order: list[int]) -> ls.Checkpoint:
+    """The objective's point with its parameters in another order."""
+    parts = list(objective.variables().items())
+    return ls.Checkpoint(
+        torch.cat([parts[index][1].reshape(-1) for index in order]).numpy(),
+        names=tuple(parts[index][0] for index in order),
+        shapes=tuple(tuple(parts[index][1].shape) for index in order),
+    )
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_checkpoint_with_names_in_another_order_is_realigned(seed: int) -> None:
+    torch.manual_seed(seed)
+    there = build(mlp())
+    order = torch.randperm(len(there.names), generator=torch.Generator().manual_seed(seed)).tolist()
+    here = build(mlp()).at(torch.zeros_like(there.theta)).at(shuffled(there, order))
+    assert torch.equal(here.theta, there.theta)
+    assert here.describe() == there.describe()
+
+
+def test_a_checkpoint_fills_frozen_parameters_too() -> None:
+    there = build(mlp())
+    moved = there.at(there.theta + 0.1)
+    part = build(mlp(), parameters=there.names[:1]).at(shuffled(moved, [2, 3, 0, 1]))
+    assert part.names == there.names[:1]
+    assert part.loss() == pytest.approx(moved.loss(), rel=1e-12)
+
+
+def test_a_checkpoint_of_another_model_is_refused() -> None:
+    objective = build(mlp())
+    names, shapes = objective.names, [tuple(shape) for shape in objective.shapes]
+
+    def checkpoint(names: tuple[str, ...], shapes: list[tuple[int, ...]], extra: int = 0) -> ls.Checkpoint:
+        return ls.Checkpoint(np.zeros(sum(map(math.prod, shapes)) + extra), names=names, shapes=tuple(shapes))
+
+    wide = [(shapes[0][0] + 1, shapes[0][1]), *shapes[1:]]
+    both = re.escape(f"{names[0]!r} has shape {wide[0]} in the checkpoint, but {shapes[0]} in the model")
+    with pytest.raises(ls.InputError, match=f"another model: parameter {both}"):
+        objective.at(checkpoint(names, wide))
+    turned = [shapes[0][::-1], *shapes[1:]]  # as many numbers, but other ones
+    with pytest.raises(ls.InputError, match=re.escape(f"{names[0]!r} has shape {turned[0]}")):
+        objective.at(checkpoint(names, turned))
+    with pytest.raises(ls.InputError, match=rf"lacks its parameter 'head' of shape .*; the model has {names[0]!r}"):
+        objective.at(checkpoint(("head", *names[1:]), shapes))
+    with pytest.raises(ls.InputError, match=f"it lacks parameter {names[-1]!r} of shape"):
+        objective.at(checkpoint(names[:-1], shapes[:-1]))
+    with pytest.raises(ls.InputError, match="the names of its checkpoint need"):
+        objective.at(checkpoint(names[::-1], shapes[::-1], extra=1))

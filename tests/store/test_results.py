@@ -98,6 +98,20 @@ def test_same_record_gives_same_bytes(tmp_path):
     assert first == second
 
 
+def test_dictionaries_keep_their_order(tmp_path):
+    layers = [
+        f"layer{number}.weight" for number in (10, 2, 33, 1, 7, 21, 4, 5, 6, 8, 9)
+    ]  # more than HDF5 stores densely
+    provenance = {name: [3, number] if number % 2 else number for number, name in enumerate(layers)}
+    path = store.save(density(provenance=provenance), tmp_path / "a.h5")
+    assert list(store.load(path).provenance) == layers
+    pairs = records.EigenPairs(
+        values=np.ones(1), vectors=np.ones((1, 1)), residuals=np.zeros(1), converged=np.array([True]), tol=0.1,
+        scale=1.0, n=1, buffers={name: np.zeros(1) for name in layers},
+    )  # fmt: skip
+    assert list(store.load(store.save(pairs, tmp_path / "b.h5")).buffers) == layers
+
+
 def test_attributes_for_other_programs(tmp_path):
     big = {"notes": "x" * 100_000}
     path = store.save(

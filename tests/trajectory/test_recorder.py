@@ -176,10 +176,13 @@ def test_half_precision_and_tied_parameters(tmp_path):
 
 
 def test_an_exception_keeps_what_is_finished(tmp_path):
-    model = network()
-    with pytest.raises(ZeroDivisionError), ls.Recorder(tmp_path / "run.h5", model, every=2) as recorder:
-        for step in range(1, 8):
-            recorder.step(loss=1 / (7 - step))
+    def diverge():
+        with ls.Recorder(tmp_path / "run.h5", network(), every=2) as recorder:
+            for step in range(1, 8):
+                recorder.step(loss=1 / (7 - step))
+
+    with pytest.raises(ZeroDivisionError):
+        diverge()
     run = ls.Trajectory(tmp_path / "run.h5")
     assert not run.complete
     assert run.steps.tolist() == [0, 2, 4, 6]
@@ -264,8 +267,8 @@ def test_what_cannot_go_on(tmp_path):
     wider = nn.Linear(5, 1)
     with pytest.raises(InputError, match=r"parameters\.0\.weight: \[4, 3\] there, None now"):
         ls.Recorder(tmp_path / "run.h5", wider, resume=True).__enter__()
+    packed = ls.Trajectory(tmp_path / "run.h5").pack(tmp_path / "packed.h5")
     with pytest.raises(InputError, match="packed run cannot go on"):
-        packed = ls.Trajectory(tmp_path / "run.h5").pack(tmp_path / "packed.h5")
         ls.Recorder(packed, model, momentum, resume=True).__enter__()
 
 
@@ -314,7 +317,7 @@ def test_bad_input(tmp_path):
         ls.Recorder(path, nn.LazyLinear(2))
     with pytest.raises(InputError, match="moves none of the model's trainable parameters"):
         ls.Recorder(path, model, torch.optim.SGD(network().parameters(), lr=0.1))
-    with pytest.raises(InputError, match="must be a torch.optim.Optimizer or None, not float"):
+    with pytest.raises(InputError, match=r"must be a torch\.optim\.Optimizer or None, not float"):
         ls.Recorder(path, model, 0.1)
     with pytest.raises(InputError, match="inside of its `with` block"):
         ls.Recorder(path, model).step()
