@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import imageio.v3 as imageio
 import pytest
@@ -26,7 +27,7 @@ def test_without_mpi_it_goes_on_alone_and_a_failure_ends_it(tmp_path, monkeypatc
         return subprocess.CompletedProcess(command, 1 if "video" in command else 3)
 
     monkeypatch.setattr(parallel, "mpiexec_command", no_mpiexec)
-    monkeypatch.setattr(demo.subprocess, "run", remember)
+    monkeypatch.setattr(demo, "subprocess", SimpleNamespace(run=remember))
     assert run(["demo", str(tmp_path)]) == 1
     said = capsys.readouterr()
     assert "there is no mpiexec; going on with a single process" in said.err
