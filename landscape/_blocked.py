@@ -47,7 +47,7 @@ class _Convolution:
     offset: float = 0.0
 
     def prepare(self) -> None:
-        """Fold and reorder the weights that the modules hold now."""
+        """Fold the weights that the modules hold now."""
         weight, bias = self.module.weight, self.module.bias
         norm = self.norm
         if norm is not None and norm.running_mean is not None and norm.running_var is not None:
@@ -59,10 +59,9 @@ class _Convolution:
             if norm.bias is not None:
                 bias = bias + norm.bias
         # The largest output is at most gain times the largest input, plus offset.
-        self.gain = float(weight.abs().sum((1, 2, 3)).max())
-        self.offset = 0.0 if bias is None else float(bias.abs().max())
-        self.weight = weight.detach().to_mkldnn()
-        self.bias = None if bias is None else bias.detach().to_mkldnn()
+        self.gain = float(torch.linalg.vector_norm(weight, 1, (1, 2, 3)).max())
+        self.offset = 0.0 if bias is None else float(torch.linalg.vector_norm(bias, torch.inf))
+        self.weight, self.bias = weight, bias
 
     def __call__(self, x: Tensor) -> Tensor:
         module = self.module

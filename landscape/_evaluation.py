@@ -83,7 +83,7 @@ class Evaluator:
         self._scope = network.scope
         self._module = copy.deepcopy(network.module)
         self._theta = objective.theta.clone()
-        self._buffers = {name: value.clone() for name, value in objective.buffers.items()}
+        self._held: Buffers = objective.buffers
         self._bind()
         if objective.device.type == "cpu":
             torch.empty(KEPT_BYTES, dtype=torch.uint8)
@@ -118,7 +118,7 @@ class Evaluator:
         if not bool(torch.isfinite(theta).all()):
             return [math.nan] * (1 + len(self.names))
         self._theta.copy_(theta)
-        held = {**self.objective.buffers, **(buffers or {})}
+        self._held = held = {**self.objective.buffers, **(buffers or {})}
         with self._quiet():
             try:
                 if self._forward is not None:
@@ -166,23 +166,24 @@ class Evaluator:
     def _of_group(self, group: Group, held: Buffers) -> list[float]:
         """Numerators of the loss and of the metrics."""
         objective = self.objective
-        self._set_buffers(held)
         batch = objective._on_device(group.batch)
         if objective.opaque:
+            self._set_buffers(held)
             loss = objective._loss.numerator(self._module, batch, group.denominator).item() if group.counted else 0.0
             return [loss, *(self._opaque_metric(name, batch, held) for name in self.names)]
-        output = self._output(group, batch)
+        output = self._output(group, batch, held)
         loss = objective.of_output(output, batch[1], group.denominator).item() if group.counted else 0.0
         if math.isnan(loss):  # a metric of NaN outputs may be a number, or raise
             return [loss] + [math.nan] * len(self.names)
         return [loss, *(self._metric(name, output, batch[1], group.sizes) for name in self.names)]
 
-    def _output(self, group: Group, batch: Batch) -> Any:
+    def _output(self, group: Group, batch: Batch, held: Buffers) -> Any:
         if self._forward is not None and group.blocked is not None:
             try:
                 return self._forward(group.blocked)
             except RangeError:
                 pass
+        self._set_buffers(held)  # the network may write to them
         return self._module(batch[0])
 
     def _metric(self, name: str, output: Any, target: Any, sizes: list[int]) -> float:
@@ -211,7 +212,7 @@ class Evaluator:
                 if len(group.sizes) == 1 or not self.names:
                     continue
                 batch = self.objective._on_device(group.batch)
-                output = self._output(group, batch)
+                output = self._output(group, batch, self._held)
                 for name in self.names:
                     metric = self.objective.metrics[name]
                     try:
@@ -277,7 +278,7 @@ class Evaluator:
         variables = self.objective._network.unflatten(self._theta)
         for name, parameter in self._module.named_parameters():
             parameter.data = variables[name] if name in variables else self.objective.fixed[name].clone()
-        self._set_buffers(self._buffers)
+        self._set_buffers(self._held)
 
     def _set_buffers(self, values: Buffers) -> None:
         for name, buffer in self._module.named_buffers():
