@@ -39,21 +39,33 @@ class Layout:
         Plain values by group; those of the root under "".
     arrays : dict
         Name → shape and dtype.
+    read : dict of arrays
+        Those that were asked for.
     """
 
     kind: str
     groups: Groups
     arrays: Mapping[str, tuple[tuple[int, ...], str]]
+    read: Arrays
 
 
-def read_layout(path: Path, kinds: set[str]) -> Layout:
-    """Read the plain values of a file, and the names and shapes of its arrays; errors as those of `read_file`."""
+def read_layout(path: Path, kinds: set[str], names: Iterable[str] = ()) -> Layout:
+    """Read the plain values of a file, the names and shapes of its arrays, and those of the named arrays that it has.
+
+    Raises
+    ------
+    InputError
+        As `read_file`, but for damage inside of arrays.
+    """
     with opened(path, kinds) as (kind, file):
+        found = datasets(file)
         arrays = {
             name: (dataset.shape, "text" if h5py.check_string_dtype(dataset.dtype) else str(dataset.dtype))
-            for name, dataset in datasets(file).items()
+            for name, dataset in found.items()
         }
-        return Layout(kind, read_groups(file), arrays)
+        return Layout(
+            kind, read_groups(file), arrays, {name: read_array(found[name]) for name in names if name in found}
+        )
 
 
 def read_rows(path: Path, kinds: set[str], names: Iterable[str], rows: slice | None = None) -> Arrays:
@@ -67,8 +79,7 @@ def read_rows(path: Path, kinds: set[str], names: Iterable[str], rows: slice | N
         As `read_file`, where what is read cannot be.
     """
     with opened(path, kinds) as (_, file):
-        found = datasets(file)
-        return {name: read_array(found[name], rows) for name in names if name in found}
+        return {name: read_array(file[name], rows) for name in names if name in file}
 
 
 def write_rows(path: Path, kind: str, groups: Groups, arrays: Arrays, rows: int, parts: Iterable[Arrays]) -> None:

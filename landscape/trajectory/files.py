@@ -25,7 +25,7 @@ import numpy as np
 from landscape.errors import InputError
 from landscape.records import Checkpoint
 from landscape.store.hdf5 import FORMAT, Arrays, Groups, write_file
-from landscape.store.rows import TRAJECTORY, TRAJECTORY_SEGMENT, read_layout, read_rows
+from landscape.store.rows import TRAJECTORY, TRAJECTORY_SEGMENT, read_layout
 
 # One row each, short: read when a run is opened. `losses` may be NaN.
 FACTS = ("steps", "losses", "learning_rates", "theta_sha256", "has_momentum", "has_second_moment")
@@ -106,16 +106,15 @@ def read_header(path: Path) -> tuple[Header, bool]:
     InputError
         The file is missing, damaged, or no recorded run.
     """
-    layout = read_layout(path, {TRAJECTORY, TRAJECTORY_SEGMENT})
+    layout = read_layout(path, {TRAJECTORY, TRAJECTORY_SEGMENT}, ["names"])
     if layout.kind == TRAJECTORY_SEGMENT:
         whole = path.parent.with_suffix("") if path.parent.suffix == ".segments" else "the file beside its folder"
         raise InputError(f"{path} is a piece of a recorded run; open {whole}")
-    names = read_rows(path, {TRAJECTORY}, ["names"])
     values = layout.groups.get("", {})
     try:
         header = Header(
             name=str(values["name"]),
-            names=tuple(str(name) for name in names["names"]),
+            names=tuple(str(name) for name in layout.read["names"]),
             shapes=tuple(tuple(int(size) for size in shape) for shape in values["shapes"]),
             every=int(values["every"]),
             optimizer=layout.groups.get("optimizer", {}),

@@ -14,6 +14,7 @@ from landscape.store.rows import TRAJECTORY, TRAJECTORY_SEGMENT, read_layout, re
 from landscape.trajectory.files import CHECKSUMS, FACTS, Header, check_rows, segment_paths, segments_folder
 
 KINDS = {TRAJECTORY, TRAJECTORY_SEGMENT}
+FACTS_READ = (*FACTS, f"{CHECKSUMS}facts")
 # A packed run is read in pieces of about this size, which is also the default size of a segment.
 PIECE_BYTES = 2**25
 
@@ -121,8 +122,8 @@ def parts_of(path: Path, header: Header, packed: bool) -> list[FilePart]:
 
 
 def _part(path: Path, header: Header, start: int) -> FilePart:
-    arrays = read_layout(path, KINDS).arrays
-    facts = _facts(path)
+    layout = read_layout(path, KINDS, FACTS_READ)
+    arrays, facts = layout.arrays, _facts(path, layout.read)
     shape = arrays["theta"][0] if "theta" in arrays else ()
     if len(shape) != 2 or shape[1] != header.n:
         raise InputError(
@@ -132,10 +133,10 @@ def _part(path: Path, header: Header, start: int) -> FilePart:
 
 
 def _pieces(path: Path, header: Header) -> list[FilePart]:
-    layout = read_layout(path, KINDS).arrays
-    facts = _facts(path)
+    layout = read_layout(path, KINDS, FACTS_READ)
+    facts = _facts(path, layout.read)
     total = len(facts["steps"])
-    arrays = {name: what for name, what in layout.items() if name != "names"}
+    arrays = {name: what for name, what in layout.arrays.items() if name != "names"}
     bytes_per_row = sum(
         int(np.prod(shape[1:], dtype=np.int64)) * (64 if dtype == "text" else np.dtype(dtype).itemsize)
         for shape, dtype in arrays.values()
@@ -149,11 +150,10 @@ def _pieces(path: Path, header: Header) -> list[FilePart]:
     ]
 
 
-def _facts(path: Path) -> Arrays:
-    facts = read_rows(path, KINDS, (*FACTS, f"{CHECKSUMS}facts"))
+def _facts(path: Path, read: Arrays) -> Arrays:
+    facts = dict(read)
     check_rows(path, facts)
     missing = [name for name in FACTS if name not in facts]
     if missing:
         raise InputError(f"{path} lacks {', '.join(missing)}: another version wrote it")
-    del facts[f"{CHECKSUMS}facts"]
-    return facts
+    return {name: facts[name] for name in FACTS}
