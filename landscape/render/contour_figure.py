@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from landscape.render import theme
 from landscape.render.formats import check_suffix
 from landscape.render.heights import LEVELS, Heights, heights
-from landscape.render.numerals import count, number, plural
+from landscape.render.numerals import count, number, numbers, plural
 from landscape.render.plane_map import (
     HATCH,
     anchor_entry,
@@ -98,8 +98,11 @@ def contour(
 
 
 def _map(surface: Surface, shown: Heights, title: str | None) -> Figure:
-    width, height, to_scale = fit_box(surface, MAP_WIDTH, MAP_HEIGHT)
-    left = LEFT + (MAP_WIDTH - width) / 2
+    # Losses that differ in their seventh digit need wide tick labels beside the bar.
+    labels = max((theme.text_width(text, theme.BODY - 1) for text in numbers(shown.marks)), default=0.0)
+    room = min(MAP_WIDTH, theme.WIDTH - LEFT - BAR_GAP - BAR_WIDTH - labels - 0.45)
+    width, height, to_scale = fit_box(surface, room, MAP_HEIGHT)
+    left = LEFT + (room - width) / 2
     caption = _caption(surface, shown, to_scale)
     entries = _run_entries(surface) + anchor_entry(surface) + hole_entry(shown)
     figure, bottoms, columns = _page(height, entries, bool(surface.paths), len(caption), title)

@@ -101,7 +101,7 @@ def _draw_one(axes: Axes, pairs: EigenPairs, logarithmic: bool) -> list[tuple[An
     values, residuals = np.asarray(pairs.values, float), np.asarray(pairs.residuals, float)
     ranks = np.arange(1, len(values) + 1)
     drawn = np.where(values > 0, values, np.nan) if logarithmic else values
-    _limits(axes, [values - residuals, values + residuals], logarithmic)
+    _limits(axes, [values, values - residuals, values + residuals], logarithmic)
     base = axes.get_ylim()[0] if logarithmic else 0.0
     color = theme.PALETTE[0]
     axes.vlines(ranks, base, drawn, color=color, linewidth=0.9, alpha=0.6, zorder=2)
@@ -138,7 +138,7 @@ def _draw_series(
         values[row, : len(pairs)] = pairs.values
         residuals[row, : len(pairs)] = pairs.residuals
         done[row, : len(pairs)] = pairs.converged
-    _limits(axes, [values - residuals, values + residuals], logarithmic)
+    _limits(axes, [values, values - residuals, values + residuals], logarithmic)
     bottom, top = axes.get_ylim()
     colors = [tuple(color) for color in theme.LANDSCAPE(np.linspace(0.0, 0.62, most))]
     for rank in range(most):

@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import secrets
+import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -174,15 +175,16 @@ def encoder() -> str:
     InputError
         There is none.
     """
+    advice = "install it with `pip install imageio-ffmpeg`, or let IMAGEIO_FFMPEG_EXE name an ffmpeg that has libx264"
     try:
         import imageio_ffmpeg
 
-        return str(imageio_ffmpeg.get_ffmpeg_exe())
+        found = str(imageio_ffmpeg.get_ffmpeg_exe())
     except (ImportError, RuntimeError, OSError) as error:
-        raise InputError(
-            "there is no video encoder: install it with `pip install imageio-ffmpeg`, or let IMAGEIO_FFMPEG_EXE name "
-            "an ffmpeg program that has libx264"
-        ) from error
+        raise InputError(f"there is no video encoder: {advice}") from error
+    if shutil.which(found) is None:
+        raise InputError(f"the video encoder {found} is no program that can be run: {advice}")
+    return found
 
 
 def read_comment(path: str | os.PathLike[str]) -> str | None:

@@ -125,9 +125,9 @@ class _Ground:
         up = (y - knots_y[row]) / (knots_y[row + 1] - knots_y[row])
         outside = (right < 0) | (right > 1) | (up < 0) | (up > 1)
         values = self._values
-        lower = (1 - right) * values[row, column] + right * values[row, column + 1]
-        upper = (1 - right) * values[row + 1, column] + right * values[row + 1, column + 1]
-        return np.where(outside, np.nan, (1 - up) * lower + up * upper)
+        lower = _between(values[row, column], values[row, column + 1], right)
+        upper = _between(values[row + 1, column], values[row + 1, column + 1], right)
+        return np.where(outside, np.nan, _between(lower, upper, up))
 
     def unit(self, coordinates: Array) -> Array:
         """Points of the plane in the box, (p, 2)."""
@@ -160,7 +160,7 @@ def _draw(surface: Surface, shown: Heights, ground: _Ground, view: tuple[float, 
         entries.append((Line2D([], [], color=theme.QUIET, linewidth=0.8, linestyle=HIDDEN), "behind a hill"))
     entries += hole_entry(shown)
     caption = [axis_text(surface, 0), axis_text(surface, 1)]
-    below = 0.1 + 0.145 * len(caption) + 0.1 + 0.19 * -(-len(entries) // 2)
+    below = 0.1 + 0.145 * len(caption) + 0.1 + 0.19 * -(-len(entries) // _columns(entries))
     height = below + PICTURE + (0.32 if title else 0.05)
     figure, flat = theme.new_figure(height)
     flat.remove()
@@ -337,11 +337,10 @@ def _write(figure: Figure, entries: list[tuple[Any, str]], caption: list[str], t
         place = (0.02, (0.07 + 0.145 * index) / page)
         figure.text(*place, words, fontsize=theme.SMALL, color=theme.QUIET, va="bottom", parse_math=False)
     if entries:
-        widest = max(theme.text_width(text, LEGEND) for _, text in entries)
         legend = figure.legend(
             [handle for handle, _ in entries], [text for _, text in entries], loc="lower center",
             bbox_to_anchor=(0.5, (0.1 + 0.145 * len(caption) + 0.04) / page), handlelength=2.6, columnspacing=1.4,
-            ncols=2 if 2 * (widest + 0.52) < theme.WIDTH - 0.2 else 1, handler_map={RunHandle: HandlerRun()},
+            ncols=_columns(entries), handler_map={RunHandle: HandlerRun()},
             borderaxespad=0, borderpad=0, fontsize=LEGEND,
         )  # fmt: skip
         for text_item in legend.get_texts():
@@ -349,6 +348,12 @@ def _write(figure: Figure, entries: list[tuple[Any, str]], caption: list[str], t
     if title:
         words = theme.shortened(title, theme.BODY + 1, theme.WIDTH - 0.25)
         figure.text(0.02, 1 - 0.09 / page, words, fontsize=theme.BODY + 1, va="top", parse_math=False)
+
+
+def _columns(entries: list[tuple[Any, str]]) -> int:
+    """Of the legend: two, if the texts are short enough."""
+    widest = max((theme.text_width(text, LEGEND) for _, text in entries), default=0.0)
+    return 2 if 2 * (widest + 0.52) < theme.WIDTH - 0.2 else 1
 
 
 def _check(surface: Surface, shown: Heights, azimuth: float | None, elevation: float | None) -> None:
@@ -372,6 +377,11 @@ def _refined(knots: Array) -> Array:
     parts = max(1, -(-FINE // (len(knots) - 1)))
     places = np.arange((len(knots) - 1) * parts + 1) / parts
     return np.interp(places, np.arange(len(knots)), knots)
+
+
+def _between(first: Array, second: Array, part: Array) -> Array:
+    """Linear between two values; at an end the other one does not count, even if it is NaN."""
+    return np.where(part == 0, first, np.where(part == 1, second, (1 - part) * first + part * second))
 
 
 def _stretches(chosen: NDArray[np.bool_]) -> list[tuple[int, int]]:

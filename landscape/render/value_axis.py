@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 from landscape.render.heights import marked, spread
@@ -36,12 +36,12 @@ def value_axis(axes: Axes, finite: Array, logarithmic: bool, most: int) -> None:
         axes.set_yticks([])
         return
     low, high = float(positive.min()), float(positive.max())
-    levels = spread(low, high, 12, logarithmic)
-    ticks = marked(levels, logarithmic, most)
     if logarithmic:
+        ticks = marked(spread(low, high, 12, logarithmic), logarithmic, most)
         margin = (high / low) ** 0.05 if high > low else 1.2
         axes.set_ylim(low / margin, high * margin)
     else:
+        ticks = np.array(MaxNLocator(most, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high))
         margin = 0.05 * (high - low) or 0.1 * abs(high) or 1.0
         axes.set_ylim(low - margin, high + margin)
     if high == low:
