@@ -25,6 +25,8 @@ LEAST_ROOM = 5
 # products allows no more.
 SMALL = 1e-3
 
+# The part of a residual that more products remove is negligible below this fraction of the rounding of a product.
+LEFT_OVER = 0.1
 # Rounding of earlier steps may be amplified this much in a residual that would be zero.
 AMPLIFIED = 1e3
 # What a checkpoint holds besides arrays.
@@ -379,8 +381,8 @@ class RestartedLanczos:
         self.restarts += 1
 
     def _done(self, ritz: RitzPairs) -> NDArray[np.bool_]:
-        # Once only rounding is left of a residual, nothing makes it smaller.
-        return (ritz.residuals <= ritz.limits) | (ritz.bounds <= self.measured_rounding)
+        # Once a residual is nothing but rounding, more products do not make it smaller.
+        return (ritz.residuals <= ritz.limits) | (ritz.bounds <= LEFT_OVER * self.measured_rounding)
 
     def _rotate(self, rotation: Array, locked: int) -> None:
         """Replace the vectors by combinations of them, the first of which are locked."""

@@ -139,11 +139,11 @@ def test_locked_pairs_make_room() -> None:
 
 
 @pytest.mark.parametrize("which", ["largest", "smallest", "magnitude"])
-@pytest.mark.parametrize(("k", "size"), [(2, 20), (5, 20), (10, 21), (10, 30), (20, 50)])
+@pytest.mark.parametrize(("k", "size"), [(2, 20), (5, 20), (10, 30), (20, 41)])
 def test_no_more_products_than_arpack(which: str, k: int, size: int) -> None:
     names = {"largest": "LA", "smallest": "SA", "magnitude": "LM"}
     # As of a trained network: a bulk around zero, and outliers above.
-    spectrum = np.r_[np.random.default_rng(3).standard_normal(1500) * 0.01, 0.05 * np.exp(0.2 * np.arange(22))]
+    spectrum = np.r_[np.random.default_rng(3).standard_normal(600) * 0.01, 0.05 * np.exp(0.2 * np.arange(22))]
     n = len(spectrum)
     ours, theirs = 0, 0
     for seed in range(3):
@@ -189,7 +189,7 @@ def test_a_dense_matrix_in_float32(seed: int) -> None:
 def test_a_tolerance_below_rounding_ends() -> None:
     lanczos, ritz = solve(SPECTRA["outliers"], 5, "largest", tol=1e-12, dtype=torch.float32)
     assert lanczos.products < 100
-    assert (ritz.bounds[:5] <= lanczos.measured_rounding).all() and (ritz.residuals > ritz.limits)[:5].any()
+    assert (ritz.bounds[:5] <= 0.1 * lanczos.measured_rounding).all() and (ritz.residuals > ritz.limits)[:5].any()
 
 
 def test_a_huge_range_of_values() -> None:

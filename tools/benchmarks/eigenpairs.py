@@ -24,7 +24,7 @@ SAMPLES = 400  # products count, not seconds: a subset of the data makes them ch
 CASES = (
     ("largest", 10, 21, 1e-3),
     ("largest", 10, 30, 1e-3),
-    ("largest", 10, 30, 1e-5),
+    ("largest", 10, 30, 1e-4),
     ("largest", 20, 50, 1e-3),
     ("magnitude", 10, 30, 1e-3),
     ("smallest", 5, 20, 1e-3),
@@ -61,7 +61,7 @@ def products(objective: ls.Objective, which: str, k: int, basis: int | None, tol
     pairs = ls.eigenpairs(operator, k, which, tol=tol, basis=basis, max_products=5000, seed=seed)
     ours = operator.products
     if not (pairs.converged.all() and np.abs(pairs.values).min() >= pairs.scale / 1000):
-        raise SystemExit(f"{which} of {k}: not converged, or values so small that the two criteria differ: {pairs}")
+        raise SystemExit(f"{which} of {k}: not converged, or so small that the two criteria differ: {pairs.values}")
     rows = RowPartition(operator.n, Serial())
     start = gaussian(rows, seed, 0, operator.dtype, operator.device).double().numpy()
     options: dict[str, Any] = {"which": ENDS[which], "ncv": basis, "tol": tol, "v0": start, "maxiter": 5000}
