@@ -89,7 +89,8 @@ class BlockedNetwork:
         self._nodes = list(graph.graph.nodes)
         self._convolutions: dict[fx.Node, _Convolution] = {}
         self._folded: dict[fx.Node, fx.Node] = {}
-        self._dense_only: set[fx.Node] = set()
+        self._in_blocks: set[fx.Node] = set()
+        self._sources = {node: tuple(node.all_input_nodes) for node in self._nodes}
         self._last_use = _last_uses(self._nodes)
         for node in self._nodes:
             inner = self._module_of(node)
@@ -124,7 +125,8 @@ class BlockedNetwork:
                 network = cls(module, fx.symbolic_trace(module))
         except Exception:  # the user's code on values without numbers: anything may happen, and torch itself remains
             return None
-        if not network._convolutions or any(node.op == "get_attr" for node in network._nodes):
+        operations = [node.op for node in network._nodes]
+        if not network._convolutions or "get_attr" in operations or operations.count("placeholder") != 1:
             return None
         try:
             network.prepare()
@@ -152,7 +154,7 @@ class BlockedNetwork:
         data : Input
             What :meth:`convert` made.
         trial : bool
-            Find out which operations have no blocked version.
+            Find out which operations have a blocked version.
 
         Raises
         ------
@@ -170,29 +172,31 @@ class BlockedNetwork:
         raise RuntimeError("a graph without an output")
 
     def _step(self, node: fx.Node, values: Values, bounds: dict[fx.Node, float], trial: bool) -> Any:
-        source = node.all_input_nodes[0] if node.all_input_nodes else None
-        if node in self._convolutions and source is not None:
-            convolution = self._convolutions[node]
+        sources = self._sources[node]
+        if node in self._convolutions:
+            convolution, source = self._convolutions[node], sources[0]
             bound = bounds[source] if source in bounds else _largest(values[source])
             bounds[node] = _checked(convolution.gain * bound + convolution.offset)
             return convolution(_blocked(values[source]))
-        if node in self._folded and source is not None:
-            bounds[node] = bounds[source]
-            return values[source]
-        if node not in self._dense_only and self._stays_blocked(node, values):
+        if node in self._folded:
+            bounds[node] = bounds[sources[0]]
+            return values[sources[0]]
+        if node in self._in_blocks:
             bounds[node] = self._bound(node, bounds)
-            if not trial:
-                return self._run(node, values, _as_it_is)
+            return self._run(node, values, _as_it_is)
+        if trial and self._may_stay_blocked(node, values):
             try:
-                return self._run(node, values, _as_it_is)
+                found = self._run(node, values, _as_it_is)
             except (RuntimeError, NotImplementedError):
-                self._dense_only.add(node)
-                del bounds[node]
+                return self._run(node, values, _dense)
+            bounds[node] = self._bound(node, bounds)
+            self._in_blocks.add(node)
+            return found
         return self._run(node, values, _dense)
 
     def _bound(self, node: fx.Node, bounds: dict[fx.Node, float]) -> float:
         """Of the absolute values after an operation on blocked tensors."""
-        total = sum(bounds[one] for one in node.all_input_nodes)  # one, or the terms of a sum
+        total = sum(bounds[one] for one in self._sources[node])  # one, or the terms of a sum
         norm = self._module_of(node)
         if not isinstance(norm, nn.BatchNorm2d):
             return _checked(total)
@@ -203,31 +207,26 @@ class BlockedNetwork:
         offset = 0.0 if norm.bias is None else float(norm.bias.abs().max())
         return _checked(float(scale.abs().max()) * (total + float(norm.running_mean.abs().max())) + offset)
 
-    def _stays_blocked(self, node: fx.Node, values: Values) -> bool:
+    def _may_stay_blocked(self, node: fx.Node, values: Values) -> bool:
         """Whether it is an operation that may exist in the blocked layout, and its inputs have that."""
-        if isinstance(self._module_of(node), (*_ELEMENTWISE, *_POOLING, nn.BatchNorm2d)) or (
-            node.op == "call_function" and node.target in _FUNCTIONS
-        ):
-            return all(_is_blocked(values[one]) for one in node.all_input_nodes)
-        if node.op == "call_function" and node.target in _SUMS:
-            tensors = [values[one] for one in node.all_input_nodes]
-            return (
-                len(node.args) == 2 == len(tensors)
-                and all(map(_is_blocked, tensors))
-                and (tensors[0].shape == tensors[1].shape)
-            )
-        return False
+        tensors = [values[one] for one in self._sources[node]]
+        if not tensors or not all(map(_is_blocked, tensors)):
+            return False
+        if node.op == "call_module":
+            return isinstance(self._module_of(node), (*_ELEMENTWISE, *_POOLING, nn.BatchNorm2d))
+        if node.op != "call_function":
+            return False
+        if node.target in _SUMS:
+            return len(tensors) == len(node.args) == 2 and not node.kwargs and tensors[0].shape == tensors[1].shape
+        return node.target in _FUNCTIONS
 
     def _run(self, node: fx.Node, values: Values, convert: Callable[[Any], Any]) -> Any:
+        if node.op == "call_module" and len(self._sources[node]) == len(node.args) == 1 and not node.kwargs:
+            return self._run_module(node, convert(values[self._sources[node][0]]), convert is _as_it_is)
         arguments: Any = fx.node.map_arg(node.args, lambda one: convert(values[one]))
         options: Any = fx.node.map_arg(node.kwargs, lambda one: convert(values[one]))
         if node.op == "call_module":
-            inner = self._modules[str(node.target)]
-            if isinstance(inner, nn.ReLU):
-                # Without a new tensor, whose memory costs more than the operation, if nobody else needs the old one.
-                owned = convert is _as_it_is and self._is_last_use(node)
-                return (torch.relu_ if owned else torch.relu)(arguments[0])
-            return inner(*arguments, **options)
+            return self._modules[str(node.target)](*arguments, **options)
         if node.op == "call_function":
             function: Any = torch.add if node.target in _SUMS and convert is _as_it_is else node.target
             return function(*arguments, **options)
@@ -235,9 +234,16 @@ class BlockedNetwork:
             return getattr(arguments[0], str(node.target))(*arguments[1:], **options)
         raise RuntimeError(f"unknown operation {node.op}")
 
+    def _run_module(self, node: fx.Node, x: Any, blocked: bool) -> Any:
+        inner = self._modules[str(node.target)]
+        if blocked and type(inner) is nn.ReLU:
+            # Without a new tensor, whose memory costs more than the operation, if nobody else needs the old one.
+            return (torch.relu_ if inner.inplace or self._is_last_use(node) else torch.relu)(x)
+        return inner(x)
+
     def _is_last_use(self, node: fx.Node) -> bool:
         """Whether the input of an operation is needed by nothing else, under any of its names."""
-        source = node.all_input_nodes[0]
+        source = self._sources[node][0]
         if isinstance(self._module_of(source), (nn.Identity, nn.Dropout, nn.Dropout2d)):
             return False
         return len(source.users) == 1 and source.op != "placeholder"

@@ -50,6 +50,31 @@ class Shared(nn.Module):
         return (self.inner(z) + y + x).sum((2, 3))
 
 
+class Optional(nn.Module):
+    """A second argument, which has a default."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Conv2d(3, 3, 3)
+
+    def forward(self, x: Tensor, scale: float = 2.0) -> Tensor:
+        return self.inner(x) * scale
+
+
+class InPlace(nn.Module):
+    """Whoever looks at y after the rectifier sees what it left."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Conv2d(3, 3, 3, padding=1)
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.inner(x)
+        z = self.relu(y)
+        return torch.add(z, y, alpha=3).sum((2, 3))
+
+
 class Branching(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -70,7 +95,7 @@ def settled(network: nn.Module, seed: int) -> nn.Module:
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-@pytest.mark.parametrize("kind", [Residual, Shared])
+@pytest.mark.parametrize("kind", [Residual, Shared, InPlace])
 def test_the_same_output_and_new_parameters_are_seen(kind, seed):
     network = settled(kind(), seed)
     data = torch.randn(7, 3, 8, 8, generator=torch.Generator().manual_seed(seed))
@@ -123,6 +148,7 @@ def test_networks_that_stay_with_torch():
     assert BlockedNetwork.of(nn.Linear(3, 2).eval(), torch.zeros(1, 3)) is None
     assert BlockedNetwork.of(convolution.double(), data.double()) is None
     assert BlockedNetwork.of(Branching().eval(), data) is None
+    assert BlockedNetwork.of(Optional().eval(), data) is None
     assert BlockedNetwork.of(nn.Conv2d(3, 2, 3, padding_mode="reflect", padding=1).eval(), data) is None
     # Its weight is made from others at every call, which is not seen here.
     normed = nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 2, 3)).eval()
