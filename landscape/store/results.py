@@ -141,6 +141,10 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
     """
     path = Path(path)
     if path.is_dir():
+        if path.suffix == ".segments":
+            raise InputError(
+                f"{path} holds the checkpoints of a recorded run; give the run itself, {path.with_suffix('')}"
+            )
         return describe_run_state(path)
     layout = read_layout(path, _known())
     if layout.kind in records.KINDS or layout.kind == SEGMENT:  # recorded runs are long, and checked as they are read

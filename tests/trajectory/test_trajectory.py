@@ -12,7 +12,7 @@ import pytest
 
 import landscape as ls
 from landscape import store
-from landscape.cli.pack import pack
+from landscape.cli import run as command
 from landscape.cli.summaries.trajectory import trajectory_in_words
 from landscape.errors import InputError
 from landscape.trajectory import is_trajectory, parts
@@ -231,20 +231,24 @@ def test_pack_refuses(run, tmp_path):
 
 
 def test_the_pack_command(run, tmp_path, capsys):
-    assert pack(run.path) == 0
+    packed = tmp_path / "run-packed.h5"
+    assert command(["pack", str(run.path)]) == 0
     assert "7 checkpoints" in capsys.readouterr().out
-    assert ls.Trajectory(tmp_path / "run-packed.h5").digest() == run.digest()
-    assert pack(run.path) == 0
+    assert ls.Trajectory(packed).digest() == run.digest()
+    assert command(["pack", str(run.path)]) == 0
     assert "already complete" in capsys.readouterr().out
     record(tmp_path / "other.h5", steps=2)
-    with pytest.raises(InputError, match=r"something else.*--overwrite"):
-        pack(tmp_path / "other.h5", output=tmp_path / "run-packed.h5")
-    with pytest.raises(InputError, match="is the run itself"):
-        pack(run.path, output=run.path)
+    assert command(["pack", str(tmp_path / "other.h5"), "-o", str(packed)]) == 2
+    assert "something else" in capsys.readouterr().err
+    assert command(["pack", str(run.path), "-o", str(run.path)]) == 2
+    assert "is the run itself" in capsys.readouterr().err
     unfinished(run.path)
-    assert pack(run.path, overwrite=True) == 0
+    assert command(["pack", str(run.path), "--overwrite"]) == 0
     assert "unfinished" in capsys.readouterr().out
-    assert not ls.Trajectory(tmp_path / "run-packed.h5").complete
+    assert not ls.Trajectory(packed).complete
+    for path, words in ((run.path, "UNFINISHED"), (packed, "momentum buffer, in the order of theta")):
+        assert command(["info", str(path)]) == 0
+        assert words in capsys.readouterr().out
 
 
 def test_a_run_in_words(run, tmp_path):
@@ -272,6 +276,8 @@ def test_a_run_in_words(run, tmp_path):
     assert packed["arrays"]["momentum"]["description"]
     segment = store.describe(segment_path(run.path, 0))
     assert segment["kind"] == "trajectory_segment"
+    with pytest.raises(InputError, match=r"give the run itself, .*run\.h5$"):
+        store.describe(segments_folder(run.path))
 
 
 def test_diverged_and_silent_runs_in_words(tmp_path):
