@@ -127,9 +127,8 @@ def eigenpairs(
     if state is not None and not isinstance(state, RunState):
         state = RunState(state, configuration)
     run = _DurableRun(operator.on(operator.grid), settings, first, state, checkpoint_seconds)
-    ritz = run.until_complete(progress)
-    check = run.check(ritz)
-    pairs = _record(operator, run, ritz, check, settings)
+    ritz = run.until_checked(progress)
+    pairs = _record(operator, run, ritz, settings)
     cost = run.lanczos.products
     seconds = run.operator.seconds / max(run.operator.products, 1)
     operator.products += run.operator.products
@@ -140,7 +139,7 @@ def eigenpairs(
             "configuration": configuration,
             "grid": run.operator.grid.describe(),
             "resumed_products": run.resumed,
-            "residual_check": check,
+            "residual_check": run.lanczos.error,
         },
     }
     facts = operator.grid.world.broadcast_object(facts)
@@ -231,6 +230,20 @@ class _DurableRun:
         if state is not None:
             self._restore(state)
 
+    def until_checked(self, progress: Progress | None) -> RitzPairs:
+        """Go on until the wanted pairs have converged and one more product agrees; return all pairs (collective)."""
+        lanczos, ranks = self.lanczos, self.rows.collectives
+        while True:
+            ritz = self.until_complete(progress)
+            if lanczos.products >= self.max_products:
+                return ritz
+            random = np.random.Generator(np.random.Philox(key=self.seed, counter=lanczos.products))
+            lanczos.check(ritz, random.choice([-1.0, 1.0], min(lanczos.wanted, len(ritz.values))))
+            # What the check adds to the residuals may be too much.
+            ritz = lanczos.agreed_ritz()
+            if ranks.broadcast_object(lanczos.complete(ritz)) or lanczos.products >= self.max_products:
+                return ritz
+
     def until_complete(self, progress: Progress | None) -> RitzPairs:
         """Go on until the wanted pairs have converged or the products end; return all pairs (collective)."""
         lanczos, ranks = self.lanczos, self.rows.collectives
@@ -253,14 +266,6 @@ class _DurableRun:
             if progress is not None:
                 progress(lanczos.products, self.max_products, f"{found} of {lanczos.wanted} pairs")
         return lanczos.agreed_ritz()
-
-    def check(self, ritz: RitzPairs) -> float:
-        """Error of the residuals by one more product, 0 if there is none left (collective)."""
-        if self.lanczos.products >= self.max_products:
-            return 0.0
-        count = min(self.lanczos.wanted, len(ritz.values))
-        signs = np.random.Generator(np.random.Philox(key=self.seed)).choice([-1.0, 1.0], count)
-        return self.lanczos.discrepancy(ritz, signs)
 
     def vectors(self, ritz: RitzPairs, count: int) -> NDArray[Any]:
         """Unit vectors of the first pairs on every rank, ``(n, count)``, largest components positive (collective)."""
@@ -333,15 +338,12 @@ def _parts(state: RunState) -> Iterator[RunState]:
         yield state.child(folder.name)
 
 
-def _record(
-    operator: Operator, run: _DurableRun, ritz: RitzPairs, check: float, settings: dict[str, Any]
-) -> EigenPairs:
+def _record(operator: Operator, run: _DurableRun, ritz: RitzPairs, settings: dict[str, Any]) -> EigenPairs:
     """Everything but times and provenance (collective)."""
     which, count = settings["which"], min(run.lanczos.wanted, len(ritz.values))
     values = ritz.values[:count]
     order = np.argsort(-values, kind="stable") if which == "both" else by_interest(values, which)
-    # What a product with the vector itself would show: the known residual and, at random to it, what was not known.
-    residuals = np.hypot(ritz.residuals[:count], check)
+    residuals = ritz.residuals[:count]
     rounding = operator.grid.world.broadcast_object((run.lanczos.measured_rounding, run.lanczos.largest))
     objective = getattr(operator, "objective", None)
     place: dict[str, Any] = {}
@@ -362,7 +364,7 @@ def _record(
         n=operator.n,
         which=which,
         operator=operator.name,
-        noise_floor=max(rounding[0], check),
+        noise_floor=max(rounding[0], run.lanczos.error),
         products=run.lanczos.products,
         restarts=run.lanczos.restarts,
         **place,

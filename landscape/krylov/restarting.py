@@ -30,7 +30,7 @@ LEFT_OVER = 0.1
 # Rounding of earlier steps may be amplified this much in a residual that would be zero.
 AMPLIFIED = 1e3
 # What a checkpoint holds besides arrays.
-FACTS = ("products", "restarts", "rotations", "fresh_starts", "columns", "locked", "norm", "largest")
+FACTS = ("products", "restarts", "rotations", "fresh_starts", "columns", "locked", "norm", "largest", "error")
 
 WHICH = ("largest", "smallest", "magnitude", "both")
 
@@ -45,7 +45,8 @@ class RitzPairs:
     coefficients : (m, m) float64
         Orthonormal; ``Q @ coefficients[:, i]`` is the vector of ``values[i]``.
     residuals : (m,) float64
-        ``‖Av - λv‖`` as it follows from the products that were computed, exact to the rounding of one product.
+        ``‖Av - λv‖`` as it follows from the products that were computed, exact to the rounding of one product; with the
+        error of the last :meth:`RestartedLanczos.check`.
     limits : (m,) float64
         Largest residual allowed: ``tol`` times ``|λ|``, or times a thousandth of the largest ``|λ|`` if that is more.
     bounds : (m,) float64
@@ -134,6 +135,8 @@ class RestartedLanczos:
         How often the vectors of the basis were replaced.
     largest : float
         The largest ``|λ|`` of a Ritz value that was looked at.
+    error : float
+        Of the residuals, as far as :meth:`check` has seen, in units of the eigenvalues; they contain it.
     """
 
     def __init__(
@@ -163,6 +166,7 @@ class RestartedLanczos:
         self.locked = 0  # the first so many are eigenvectors
         self.norm = 0.0  # the largest ‖Aq‖ of a unit vector
         self.largest = 0.0
+        self.error = 0.0
         self.asymmetry: list[float] = []
         self.hidden: Array = np.zeros(0)  # what may exist outside of the locked subspace, at the most
         # Image j is the combination of the basis with the coefficients in column j.
@@ -234,7 +238,7 @@ class RestartedLanczos:
         return RitzPairs(
             values[order],
             coefficients[:, order],
-            np.linalg.norm(images, axis=0)[order],
+            np.hypot(np.linalg.norm(images, axis=0), self.error)[order],
             self.tol * np.maximum(np.abs(values), SMALL * self.largest)[order],
             bounds[order],
             (np.arange(total) >= locked)[order],
@@ -287,22 +291,18 @@ class RestartedLanczos:
             column /= sqrt(self.rows.dot(column, column))
         return shards
 
-    def discrepancy(self, ritz: RitzPairs, signs: Array) -> float:
-        """Spend one product to check the residuals of the first pairs (collective).
+    def check(self, ritz: RitzPairs, signs: Array) -> None:
+        """Spend one product to see how wrong the residuals of the first pairs are (collective).
 
         The combination ``Σ ±vᵢ/√k`` of the pairs is multiplied by A and compared with what the coefficients say. Over
-        random signs the squared distance is on average the mean of the squared errors of the residual vectors.
+        random signs the squared distance is on average the mean of the squared errors of the residual vectors. From
+        now on the residuals contain it, as an error in a random direction.
 
         Parameters
         ----------
         ritz : RitzPairs
         signs : (k,) array of ±1
             For the k first pairs.
-
-        Returns
-        -------
-        float
-            Root mean square error of a residual, in units of the eigenvalues.
         """
         mixture = ritz.coefficients[:, : len(signs)] @ (signs / sqrt(len(signs)))
         vector = self.basis.combine(torch.from_numpy(mixture[:, None]))[:, 0].contiguous()
@@ -310,7 +310,7 @@ class RestartedLanczos:
         self.products += 1
         expected = self.projected[: len(self.basis), : self.columns] @ mixture
         image = image - self.basis.combine(torch.from_numpy(expected[:, None]))[:, 0]
-        return sqrt(self.rows.dot(image, image))
+        self.error = max(self.error, sqrt(self.rows.dot(image, image)))
 
     def state(self, start: int) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Arrays, with the basis vectors from index ``start`` on, and facts for a checkpoint (collective).
