@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from landscape.render.density_figure import density
     from landscape.render.eigenvalue_figure import eigenvalues
     from landscape.render.film import Film
+    from landscape.render.filming import video
     from landscape.render.relief_figure import relief
-    from landscape.render.video import video
 
 # Public name → where it is defined.
 _PLACES = {
@@ -23,7 +23,7 @@ _PLACES = {
     "relief": "relief_figure",
     "eigenvalues": "eigenvalue_figure",
     "Film": "film",
-    "video": "video",
+    "video": "filming",
 }
 
 __all__ = ["density", "contour", "relief", "eigenvalues", "Film", "video"]

@@ -213,10 +213,9 @@ class Film:
         draw_anchors(axes, surface, SMALL)
         axes.set_xlim(surface.x[0], surface.x[-1])
         axes.set_ylim(surface.y[0], surface.y[-1])
-        across = (room + BAR_ROOM) / 100  # inches at 100 dots
-        stretched = "" if to_scale or "distance" not in surface.unit else " · axes not to the same scale"
+        across = (room + BAR_ROOM - 60) / 100  # inches at 100 dots
         for text, place, side in (
-            (f"→ {axis_text(surface, 0)}{stretched}", bottom - 42, "top"),
+            (f"→ {axis_text(surface, 0)}", bottom - 42, "top"),
             (f"↑ {axis_text(surface, 1)}", bottom + height + 12, "bottom"),
         ):
             self._text(LEFT if width == room else left, place, theme.shortened(text, BODY, across), va=side)
@@ -227,10 +226,10 @@ class Film:
             draw_color_bar(self._figure, box, shown, BODY)
         start = Line2D([], [], **{**start_marker(run_style(0), 11), "markeredgecolor": theme.INK})
         entries = [(start, "start of a run"), *anchor_entry(surface), *hole_entry(shown)]
+        remarks = ["axes not to the same scale"] if "distance" in surface.unit and not to_scale else []
         if shown.constant:
-            entries.append(
-                (Line2D([], [], linestyle="none"), f"the {shown.name} is {number(float(shown.finite[0]), 6)}")
-            )
+            remarks.append(f"{shown.name} {number(float(shown.finite[0]), 6)} everywhere")
+        entries += [(Line2D([], [], linestyle="none"), remark) for remark in remarks]
         legend = self._figure.legend(
             [handle for handle, _ in entries], [text for _, text in entries], loc="lower left", ncols=3,
             bbox_to_anchor=(LEFT / self._width, (bottom - 112) / HEIGHT), borderaxespad=0, borderpad=0, fontsize=SMALL,

@@ -135,7 +135,8 @@ class DensityPanel:
         axes.set_xlim(self.x[0], self.x[-1])
         axes.set_yscale("log")
         axes.set_ylim(floor, 2.5 * max(float(curve.max()) for curve in self.curves))
-        axes.yaxis.set_major_locator(LogLocator(numticks=6))
+        inches = axes.get_window_extent().height / axes.get_figure().dpi  # type: ignore[union-attr]
+        axes.yaxis.set_major_locator(LogLocator(numticks=min(6, max(2, int(2.8 * inches)))))
         axes.yaxis.set_minor_formatter(NullFormatter())
         axes.yaxis.set_minor_locator(LogLocator(subs=[1.0], numticks=12))
         axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))

@@ -146,7 +146,8 @@ def text_width(text: str, size: float) -> float:
 
 
 def shortened(text: str, size: float, width: float) -> str:
-    """A line of text that fits into a width in inches: an ellipsis stands for the end of a longer one."""
+    """One line of text that fits into a width in inches: an ellipsis stands for the end of a longer one."""
+    text = " ".join(text.splitlines())
     if text_width(text, size) <= width:
         return text
     kept = len(text) - 1

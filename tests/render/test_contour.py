@@ -149,10 +149,8 @@ def test_distances_are_drawn_alike_along_both_axes():
 
 
 @pytest.mark.parametrize("name", UNUSUAL)
-def test_unusual_surfaces_are_drawn_legibly(name, tmp_path):
-    figure = render.contour(UNUSUAL[name](), tmp_path / "figure.png", title="a title " * (1 if name != "strip" else 40))
-    assert_legible(figure)
-    assert (tmp_path / "figure.png").stat().st_size > 10_000
+def test_unusual_surfaces_are_drawn_legibly(name):
+    assert_legible(render.contour(UNUSUAL[name](), title="a title " * (1 if name != "strip" else 40)))
 
 
 def test_usual_surfaces_are_drawn_legibly():

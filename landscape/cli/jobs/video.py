@@ -67,7 +67,7 @@ class VideoJob(Job):
 
     def configuration(self) -> dict[str, Any]:
         """What the bytes depend on; files count by their content."""
-        from landscape.render.video import configuration
+        from landscape.render.filming import configuration
 
         return configuration(fps=self.fps, **self.film)
 
@@ -108,7 +108,7 @@ class VideoCommand(Command[VideoJob]):
 
     def compute(self, state: RunState, progress: Progress) -> Path:
         """Draw the frames on all ranks, and encode them on the first."""
-        from landscape.render.video import video
+        from landscape.render.filming import video
 
         if self.grid.size > 1:
             return self._share(progress)
@@ -132,7 +132,7 @@ class VideoCommand(Command[VideoJob]):
 
     def load(self) -> tuple[Any, dict[str, Any] | None]:
         """The video at the output, and its configuration."""
-        from landscape.render.video import read_configuration
+        from landscape.render.filming import read_configuration
 
         found = read_configuration(self.job.output)
         if found is None:
@@ -160,7 +160,7 @@ class VideoCommand(Command[VideoJob]):
 
         from landscape.render.encoder import VideoFile
         from landscape.render.film import Film
-        from landscape.render.video import comment_of
+        from landscape.render.filming import comment_of
 
         film, ranks = Film(**self.job.film), self.grid.world
         width, height = film.size
