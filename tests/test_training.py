@@ -167,13 +167,14 @@ def test_selected_parameters_move_and_nothing_of_the_user_does(tmp_path: Path) -
     assert torch.equal(private[1].weight, before["1.weight"])
 
 
-def test_the_callers_modes_do_not_reach_the_training(tmp_path: Path) -> None:
-    first = ls.train(noisy_objective(), "adam", epochs=1, batch=30, path=tmp_path / "first")
+@pytest.mark.parametrize("objective", [noisy_objective, digits], ids=["noisy", "digits"])
+def test_the_callers_modes_do_not_reach_the_training(objective: Callable[[], ls.Objective], tmp_path: Path) -> None:
+    first = ls.train(objective(), "adam", epochs=1, batch=30, path=tmp_path / "first")
     torch.manual_seed(99)
-    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
-        second = ls.train(noisy_objective(), "adam", epochs=1, batch=30, path=tmp_path / "second")
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):  # which changes float32 networks only
+        second = ls.train(objective(), "adam", epochs=1, batch=30, path=tmp_path / "second")
     assert same(first, second)
-    other = ls.train(noisy_objective(), "adam", epochs=1, batch=30, seed=1, path=tmp_path / "third")
+    other = ls.train(objective(), "adam", epochs=1, batch=30, seed=1, path=tmp_path / "third")
     assert not np.array_equal(other[-1].theta, first[-1].theta)
 
 
