@@ -70,8 +70,8 @@ def video(
     metric, log
         As in :func:`landscape.render.contour`.
     workers : int
-        Processes that draw, this one among them. The others import the calling script: keep the call under
-        ``if __name__ == "__main__":``.
+        Processes that draw, this one among them; one of them and the encoder keep two cores busy, so more pay off
+        from about four cores on. They import the calling script: keep the call under ``if __name__ == "__main__":``.
     title : str, optional
         Written above the map.
     progress : callable, optional
@@ -138,7 +138,7 @@ def configuration(
     return {
         "look": LOOK,
         "surface_sha256": record_digest(surface),
-        "densities_sha256": {str(int(step)): record_digest(record) for step, record in sorted_densities(densities)},
+        "densities": [f"{int(step)}:{record_digest(record)}" for step, record in sorted_densities(densities)],
         "frames": len(schedule(surface.paths, frames)),
         "fps": float(fps),
         "size": f"{size[0]}x{size[1]}",

@@ -1,0 +1,101 @@
+"""The command video: one file from one process, workers or ranks; what it refuses."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from landscape import cli
+from landscape.render.filming import read_configuration
+from tests.mpi_jobs import run_ranks
+from tests.render.surface_cases import densities, eigen_pairs, surface
+
+OPTIONS = ["--size", "640x360", "--frames", "11"]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A surface and two densities, of which the first knows its step."""
+    monkeypatch.chdir(tmp_path)
+    surface().save(tmp_path / "surface.h5")
+    for step, density in densities(2):
+        provenance = {"step": 0} if step == 0 else {}
+        replace(density, provenance=provenance).save(tmp_path / f"density-{step}.h5")
+    return tmp_path
+
+
+def test_a_video_and_the_same_again(folder, capsys):
+    shown = ["--densities", "density-0.h5", "--densities", "100:density-100.h5"]
+    assert cli.run(["video", "surface.h5", *shown, *OPTIONS]) == 0
+    said = capsys.readouterr().out
+    assert "11 frames of 640 × 360, 0.367 s" in said
+    content = (folder / "video.mp4").read_bytes()
+    shown_at = [text.partition(":")[0] for text in read_configuration(folder / "video.mp4")["densities"]]
+    assert shown_at == ["0", "100"]
+
+    assert cli.run(["video", "surface.h5", *shown, *OPTIONS, "--workers", "2"]) == 0
+    assert "already complete: video.mp4 holds this very configuration" in capsys.readouterr().out
+    assert cli.run(["video", "surface.h5", *OPTIONS]) == 2
+    assert "holds the result of another configuration:\n  densities: ['0:" in capsys.readouterr().err
+    assert cli.run(["video", "surface.h5", *OPTIONS, "--overwrite"]) == 0
+    assert (folder / "video.mp4").read_bytes() != content
+    assert cli.run(["video", "surface.h5", *shown, *OPTIONS, "-o", "new/other.mp4"]) == 0
+    assert (folder / "new" / "other.mp4").read_bytes() == content
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"surface.h5", "density-0.h5", "density-100.h5", "video.mp4", "new"}
+
+
+@pytest.mark.mpi
+def test_ranks_share_the_frames(folder, monkeypatch):
+    assert cli.run(["video", "surface.h5", *OPTIONS, "-o", "one.mp4"]) == 0
+    job = run_ranks(3, ["-m", "landscape", "video", "surface.h5", *OPTIONS, "-o", "three.mp4"], folder=folder).check()
+    assert job.stdout.count("11 frames of") == 1
+    assert "3 ranks" in job.stderr
+    assert Path("three.mp4").read_bytes() == Path("one.mp4").read_bytes()
+    job = run_ranks(2, ["-m", "landscape", "video", "surface.h5", *OPTIONS, "-o", "three.mp4"], folder=folder).check()
+    assert job.stdout.count("already complete") == 1
+    job = run_ranks(2, ["-m", "landscape", "video", "surface.h5", "--workers", "2", "-o", "x.mp4"], folder=folder)
+    assert job.returncode == 2
+    assert "share the frames already" in job.stderr
+    assert not Path("x.mp4").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "no surface is given: landscape video surface.h5"),
+        (["nowhere.h5"], "nowhere.h5"),
+        (["density-0.h5"], "density-0.h5 holds no surface; landscape surface computes one"),
+        (["surface.h5", "-o", "run.gif"], "--output run.gif: the name of a video must end in .mp4"),
+        (["surface.h5", "--size", "big"], "--size big: write width and height in pixels, as 1920x1080"),
+        (["surface.h5", "--size", "641x360"], "needs even numbers; give 642 × 360"),
+        (["surface.h5", "--fps", "0"], "--fps is 0.0, but it should be greater than or equal to 1"),
+        (["surface.h5", "--frames", "0"], "--frames is 0"),
+        (["surface.h5", "--workers", "0"], "--workers is 0"),
+        (["surface.h5", "--metric", "error"], "no metric 'error'; it has: accuracy"),
+        (["surface.h5", "--densities", "surface.h5"], "surface.h5 holds no eigenvalue density"),
+        (
+            ["surface.h5", "--densities", "density-100.h5"],
+            "does not say at which step; write it in front, as 100:density",
+        ),
+        (["surface.h5", "--densities", "1:density-0.h5", "--densities", "1:density-100.h5"], "belong to the same step"),
+        (["surface.h5", "--densities", "1:small.h5"], "a network of 5 parameters, but the surface to one of 2762"),
+        (["still.h5"], "no recorded run, so nothing moves"),
+    ],
+)
+def test_bad_input(folder, capsys, arguments, message):
+    surface(runs=0).save(folder / "still.h5")
+    replace(densities(1)[0][1], n=5).save(folder / "small.h5")
+    eigen_pairs().save(folder / "pairs.h5")
+    assert cli.run(["video", *arguments]) == 2
+    assert message in capsys.readouterr().err
+    assert not (folder / "video.mp4").exists()
+
+
+def test_a_foreign_file_is_not_replaced_by_accident(folder, capsys):
+    (folder / "video.mp4").write_bytes(b"holiday")
+    assert cli.run(["video", "surface.h5", *OPTIONS]) == 2
+    assert "video.mp4 is no video of landscape; or pass --overwrite" in capsys.readouterr().err
+    assert (folder / "video.mp4").read_bytes() == b"holiday"
