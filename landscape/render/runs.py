@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -67,6 +67,14 @@ _STYLES = (
     RunStyle("#4A3500", "#FFD21F", "#564800", "D", "diamond", 0.9),
     RunStyle("#300000", "#C8102E", "#7A0014", "p", "pentagon", 1.15),
 )
+# Ends of the sixth to the tenth run, whose colours are those of the first five.
+_MORE_ENDS = (
+    ("P", "plus", 1.1),
+    ("h", "hexagon", 1.15),
+    ("d", "rhombus", 1.1),
+    ("8", "octagon", 1.1),
+    ("v", "wedge", 1.1),
+)
 _DASHES = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (4, 1.2, 1, 1.2)))
 SEAM = "#FFFFFF"
 
@@ -75,7 +83,10 @@ def run_style(index: int) -> RunStyle:
     """The look of run number `index`, counted from 0; after five runs the colours come again with dashes."""
     base = _STYLES[index % len(_STYLES)]
     dashes = _DASHES[index // len(_STYLES) % len(_DASHES)]
-    return RunStyle(base.dark, base.bright, base.line, base.marker, base.word, base.size, dashes)
+    if index // len(_STYLES) % 2:
+        marker, word, size = _MORE_ENDS[index % len(_STYLES)]
+        return replace(base, marker=marker, word=word, size=size, dashes=dashes)
+    return replace(base, dashes=dashes)
 
 
 def draw_run(axes: Axes, coordinates: Array, style: RunStyle, width: float = 1.6, marker: float = 6.5) -> None:
