@@ -16,6 +16,7 @@ import pytest
 import landscape as ls
 from landscape import zoo
 from landscape.cli import run
+from landscape.cli.objective_source import load_objective
 from tests.mpi_jobs import ROOT, run_ranks
 
 SOURCE = """
@@ -53,10 +54,9 @@ def test_it_records_what_the_library_records_and_says_it(capsys):
     assert train(*options, "--epochs", "6", "--batch", "32", "--every", "2", "--seed", "3", "-o", "mine.h5") == 0
     said = capsys.readouterr()
     recorded = ls.Trajectory("mine.h5")
-    import mine
-
+    objective = load_objective("mine.py:build", {})
     again = ls.train(
-        mine.build(), "prox_sgd", lr=0.5, options={"l1": 0.01, "curvature": 1}, epochs=6, batch=32, every=2, seed=3
+        objective, "prox_sgd", lr=0.5, options={"l1": 0.01, "curvature": 1}, epochs=6, batch=32, every=2, seed=3
     )
     assert recorded.digest() == again.digest() and recorded.complete and recorded.steps[-1] == 19
     zeros = int((recorded[-1].theta == 0).sum())
