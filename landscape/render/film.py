@@ -82,6 +82,18 @@ class Film:
     title : str, optional
         Written above the map.
 
+    Attributes
+    ----------
+    size : (int, int)
+    surface : Surface
+    runs : tuple of PathOnSurface
+    densities : tuple of (int, SpectralDensity)
+        Ascending in the step.
+    steps : (frames,) float64
+        What each frame shows; between two checkpoints everything is linear.
+    still : (height, width, 4) uint8
+        What is the same in all frames.
+
     Raises
     ------
     InputError
@@ -195,6 +207,7 @@ class Film:
         for panel in self._panels:
             panel.prepare()
         self._background = self._canvas.copy_from_bbox(self._figure.bbox)
+        self.still: Image = np.array(self._canvas.buffer_rgba())
 
     def _draw_map(self, title: str | None) -> None:
         surface, shown = self.surface, self._shown
