@@ -107,7 +107,7 @@ def plan(folder: Path) -> Iterator[Step]:
     surface, both = file("surface.h5"), [argument for run in runs.values() for argument in ("--run", run)]
     yield Step("the loss on the plane of both runs", ["surface", *both, "--margin", "0.3", "-o", surface], shared=True)
     shown = [argument for density in (*sketches.values(), spectrum) for argument in ("--densities", density)]
-    yield Step("the video", ["video", surface, *shown, "--workers", str(RANKS), "-o", file("landscape.mp4")])
+    yield Step("the video", ["video", surface, *shown, "-o", file("landscape.mp4")])
 
 
 def _launcher() -> list[str]:
