@@ -22,7 +22,7 @@ def job(ranks: int) -> dict[str, Any]:
     return json.loads(done.stdout.strip().splitlines()[-1])  # type: ignore[no-any-return]
 
 
-@pytest.mark.parametrize("ranks", [2, 3, 4])
+@pytest.mark.parametrize("ranks", [2, pytest.param(3, marks=pytest.mark.slow), 4])
 @pytest.mark.parametrize("dtype", ["torch.float32", "torch.float64"])
 def test_any_number_of_ranks_gives_the_same_bits(ranks: int, dtype: str) -> None:
     assert job(ranks)[dtype] == job(1)[dtype]

@@ -27,7 +27,7 @@ OPTIMIZERS = {
 # Checkpoints of the SGD run, of 117, where the density is sketched: more at the beginning, where it changes fast.
 MOMENTS = (0, 4, 8, 14, 24, 40, 70)
 
-SKETCH = ["--tol", "0.3", "--max-products", "60", "--no-figure"]
+SKETCH = ["--tol", "0.3", "--max-products", "150", "--no-figure"]
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ EPOCHS, BATCH = 300, 64
 THEORY = {"lr": 2.0, "gradient_weight": 1.0, "schedule": "theory", "curvature": 0.2}
 RELEASED = {"lr": 0.06, "gradient_weight": 0.9, "schedule": "paper", "curvature": "adaptive"}
 CHOSEN = 1.3e-3  # l1
+SPARSER = 1.5e-3  # for which every seed of the zoo's net has more than 80 % exact zeros
 STUDIES: dict[str, tuple[str, dict[str, Any], tuple[float, ...]]] = {
     "theory schedule, constant curvature": ("prox_sgd", THEORY, (7e-4, CHOSEN, 2e-3)),
     "released schedule and metric": ("prox_sgd", RELEASED, (1e-4, 1e-3)),
@@ -50,9 +51,10 @@ def main() -> None:
     figures |= described(f"fresh folds and nets, l1 = {CHOSEN:g}", sparse, plain)
     plain = [whole_run(0.0, seed) for seed in SEEDS]
     figures |= described("zoo:digits-mlp, all samples, no l1", plain, None)
-    figures |= described(
-        f"zoo:digits-mlp, all samples, l1 = {CHOSEN:g}", [whole_run(CHOSEN, seed) for seed in SEEDS], plain
-    )
+    for l1 in (CHOSEN, SPARSER):
+        figures |= described(
+            f"zoo:digits-mlp, all samples, l1 = {l1:g}", [whole_run(l1, seed) for seed in SEEDS], plain
+        )
     write("prox_sgd", figures)
 
 
