@@ -150,7 +150,9 @@ def train(
             evaluate=training.full_loss,
             name=name,
             provenance={**facts, "configuration": configuration},
-            overwrite=True,  # what is there is ours: a run of this configuration, or one that may be replaced
+            # What is there without a state is a run of this configuration, or one that may be replaced; work that can
+            # be continued is never erased.
+            overwrite=not going_on,
             resume=going_on,
         )
         with recorder:

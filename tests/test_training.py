@@ -231,6 +231,31 @@ def test_a_training_that_was_cut_short_goes_on_with_the_same_bits(optimizer: str
     ]
 
 
+def test_another_name_does_not_cost_what_was_recorded(tmp_path: Path) -> None:
+    arguments: dict[str, Any] = {"epochs": 2, "batch": 30, "every": 1, "path": tmp_path / "run.h5"}
+    with pytest.raises(CutShortError):
+        ls.train(noisy_objective(), **arguments, name="old", checkpoint_seconds=0, progress=cut_at(4))
+    seen: list[int] = []
+    run = ls.train(noisy_objective(), **arguments, name="new", progress=lambda done, total, text: seen.append(done))
+    assert run.name == "new" and seen[0] > 3
+    assert same(run, ls.train(noisy_objective(), **{**arguments, "path": tmp_path / "whole.h5"}))
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_recording_that_does_not_fit_its_state_is_not_erased(
+    overwrite: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "run.h5"
+    arguments: dict[str, Any] = {"epochs": 2, "batch": 30, "path": path, "overwrite": overwrite}
+    with pytest.raises(CutShortError):
+        ls.train(noisy_objective(), **arguments, checkpoint_seconds=0, progress=cut_at(4))
+    before = {file: file.read_bytes() for file in tmp_path.rglob("*.h5")}
+    monkeypatch.setattr("landscape.trajectory.recorder._identity", lambda header: {"never the same": id(header)})
+    with pytest.raises(ls.InputError, match="a recording of another configuration"):
+        ls.train(noisy_objective(), **arguments)
+    assert len(before) > 2 and before == {file: file.read_bytes() for file in tmp_path.rglob("*.h5")}
+
+
 def test_a_training_without_a_saved_state_starts_again(tmp_path: Path) -> None:
     arguments: dict[str, Any] = {"epochs": 2, "batch": 30, "every": 1, "path": tmp_path / "run.h5"}
     with pytest.raises(CutShortError):

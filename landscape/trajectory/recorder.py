@@ -69,7 +69,7 @@ class Recorder:
         Whether a run that is already there may be replaced.
     resume : bool
         Go on with a run of the same configuration that is already there; start one if there is none. Without
-        :meth:`rewind` it goes on after the last checkpoint on the disk.
+        :meth:`rewind` it goes on after the last checkpoint on the disk. A new `name` replaces the earlier one.
 
     Raises
     ------
@@ -269,7 +269,7 @@ class Recorder:
                 "go on with that configuration, choose another name, or pass overwrite=True"
             )
         parts = parts_of(self.path, header, False)
-        self._header = replace(header, complete=False, checkpoints=0)
+        self._header = replace(header, name=self._header.name or header.name, complete=False, checkpoints=0)
         write_header(self.path, self._header)
         for leftover in segments_folder(self.path).glob(".segment-*.part"):
             leftover.unlink(missing_ok=True)
@@ -307,7 +307,6 @@ class Recorder:
 def _identity(header: Header) -> dict[str, Any]:
     """What a recording must agree with to be continued; hyper-parameters may have been changed by a schedule."""
     return {
-        "name": header.name,
         "parameters": dict(zip(header.names, header.shapes, strict=True)),
         "every": header.every,
         "optimizer": header.optimizer.get("class"),
