@@ -98,6 +98,15 @@ class ObjectiveJob(Job):
 
         return int(Trajectory(self.checkpoint).steps[-1 if self.at is None else self.at])
 
+    @property
+    def run_name(self) -> str | None:
+        """Name of the recorded run of that checkpoint."""
+        if self.step is None or self.checkpoint is None:
+            return None
+        from landscape.trajectory import Trajectory
+
+        return Trajectory(self.checkpoint).name
+
     def configuration(self) -> dict[str, Any]:
         """What the numbers depend on: the objective and the point."""
         place, _, function = self.objective.rpartition(":")

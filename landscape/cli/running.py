@@ -144,9 +144,9 @@ def circumstances(command: Command[Any]) -> dict[str, Any]:
     """What the library cannot know: what was asked for, when, with which versions."""
     versions = {"landscape": __version__, "python": platform.python_version()}
     versions |= {name: version(name) for name in LIBRARIES}
-    step = getattr(command.job, "step", None)  # where a video shows the result
+    places = {"run": getattr(command.job, "run_name", None), "step": getattr(command.job, "step", None)}
     return {
-        **({} if step is None else {"step": step}),
+        **{name: place for name, place in places.items() if place is not None},  # where a video shows the result
         "asked": command.configuration,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "command_line": shlex.join(["landscape", *sys.argv[1:]]),
