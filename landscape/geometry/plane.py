@@ -14,7 +14,6 @@ from landscape.errors import InputError
 from landscape.geometry.directions import filter_normalized, gaussian_directions, orthonormal, signed
 from landscape.geometry.layout import Layout, Selection, layout_of
 from landscape.geometry.principal import principal_components
-from landscape.geometry.random_walk import random_walk_shares
 
 if TYPE_CHECKING:
     from landscape.records import EigenPairs
@@ -58,7 +57,8 @@ class Plane:
     unit : str
         What 1 means on the axes.
     explained_variance, explained_variance_null : (2,) float64
-        Share of the runs' variance along each direction, and what random walks of the same steps would give.
+        Share of the runs' variance along each direction, and what random walks of the same step lengths
+        would give.
     curvature : (2,) float64
         Second derivative of the loss along each direction, where known.
     anchors : dict of (2,) float64
@@ -119,8 +119,9 @@ class Plane:
     ) -> Plane:
         """The plane of largest variance of the checkpoints of one or several runs, centred over the checkpoints.
 
-        What it explains says little by itself: two components of a random walk explain 0.76 of its variance. That null
-        is in ``explained_variance_null``.
+        What it explains says little by itself: two components of a random walk explain 0.76 of its variance, and more
+        if its steps shrink. What walks with the starts and step lengths of the runs would give is in
+        ``explained_variance_null``.
 
         Parameters
         ----------
@@ -158,7 +159,6 @@ class Plane:
         layout = layout_of(several[0], len(reference))
         mask = layout.selected(parameters, reference)
         found = principal_components(several, layout, reference, mask, [number - 1 for number in components])
-        null = random_walk_shares([run.steps for run in several])
         first, second = (signed(direction) for direction in found.directions)
         directions = orthonormal(first, second, "the principal components")
         turned = np.array([a @ b for a, b in zip(directions, found.directions, strict=True)])
@@ -174,7 +174,7 @@ class Plane:
             shapes=layout.shapes,
             buffers=dict(last.buffers),
             explained_variance=found.shares,
-            explained_variance_null=np.array([null[number - 1] for number in components]),
+            explained_variance_null=found.null,
             anchor_points={"origin": last} if origin == "last" else {},
             runs=several,
             extent=_box(coordinates),

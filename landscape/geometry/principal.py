@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from landscape.errors import InputError
 from landscape.geometry.layout import Layout, layout_of
-from landscape.geometry.random_walk import centred
+from landscape.geometry.random_walk import centred, shares_of_such_walks
 
 if TYPE_CHECKING:
     from landscape.trajectory import Trajectory
@@ -38,6 +38,8 @@ class Components:
         Of all checkpoints, relative to their mean.
     shares : (k,) float64
         Of the variance.
+    null : (k,) float64
+        The same components' shares of random walks with the same starts and step lengths.
     mean : (n,) float64
         Of all checkpoints.
     """
@@ -45,6 +47,7 @@ class Components:
     directions: Array
     coordinates: Array
     shares: Array
+    null: Array
     mean: Array
 
 
@@ -76,7 +79,8 @@ def principal_components(
     InputError
         If there are not so many, or a checkpoint holds NaN or inf.
     """
-    gram = centred(_gram(runs, layout, reference, mask))
+    products = _gram(runs, layout, reference, mask)
+    gram = centred(products)
     values, vectors = np.linalg.eigh(gram)
     values, vectors = values[::-1], vectors[:, ::-1]
     total = float(np.trace(gram))
@@ -97,7 +101,8 @@ def principal_components(
             mean[part] += differences.sum(0) / len(gram)
     if mask is not None:
         directions[:, ~mask] = 0
-    return Components(directions, vectors[:, columns] * scale, values[columns] / total, mean)
+    null = shares_of_such_walks(products, [len(run) for run in runs])
+    return Components(directions, vectors[:, columns] * scale, values[columns] / total, null[columns], mean)
 
 
 def _gram(runs: Sequence[Trajectory], layout: Layout, reference: NDArray[Any], mask: NDArray[np.bool_] | None) -> Array:

@@ -57,8 +57,8 @@ class Surface(Record):
     unit : str
         What 1 means on the axes.
     explained_variance, explained_variance_null : (2,) float64
-        Share of the runs' variance along each axis, and what random walks of the same steps would give; NaN for planes
-        of another kind.
+        Share of the runs' variance along each axis, and what random walks of the same step lengths would give; NaN for
+        planes of another kind.
     curvature : (2,) float64
         Second derivative of the loss along each axis where it is known (eigenvector planes), else NaN.
     anchor_names : (a,) text

@@ -67,7 +67,7 @@ MEANINGS: dict[str, tuple[str, str]] = {
     "metrics": ("metric on the grid, rows along y", ""),
     "axes": ("names of the two directions", ""),
     "explained_variance": ("share of the variance of the runs along each direction", "1"),
-    "explained_variance_null": ("the same share for random walks of the same steps", "1"),
+    "explained_variance_null": ("the same share for random walks of the same step lengths", "1"),
     "curvature": ("second derivative of the loss along each direction, where known", "loss per unit²"),
     "anchor_names": ("points that the plane was made of", ""),
     "anchor_coordinates": ("where they lie in the plane", "unit of the axes"),

@@ -74,7 +74,7 @@ def test_the_plane_of_a_run_that_remembers_its_objective(capsys, tmp_path):
     assert output.with_suffix(".png").stat().st_size > 10000
     for text in (
         "principal components",
-        "random walks of the same steps",
+        "random walks of the same step lengths",
         "4 × 4 points",
         f"{recorded.losses[-1]:.6g}",
     ):

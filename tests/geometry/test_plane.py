@@ -35,7 +35,8 @@ def test_pca_is_the_singular_value_decomposition_of_the_centred_checkpoints(seed
     rows, shares = svd(theta)
     same_up_to_sign(plane.directions, rows[:2])
     assert plane.explained_variance == pytest.approx(shares[:2])
-    assert plane.explained_variance_null == pytest.approx(random_walk_shares([range(11)])[:2])
+    sums = np.append(0, np.cumsum((np.diff(theta, axis=0) ** 2).sum(1)))
+    assert plane.explained_variance_null == pytest.approx(random_walk_shares([sums])[:2])
     assert np.array_equal(plane.origin, theta[-1])
     assert plane.coordinates(Run(theta)) == pytest.approx((theta - theta[-1]) @ plane.directions.T)
     low, high = plane.coordinates(theta).min(0), plane.coordinates(theta).max(0)
@@ -51,9 +52,36 @@ def test_pca_of_several_runs_other_components_and_the_mean_as_origin():
     same_up_to_sign(plane.directions, rows[[1, 3]])
     assert plane.origin == pytest.approx(everything.mean(0))
     assert plane.explained_variance == pytest.approx(shares[[1, 3]])
-    assert plane.explained_variance_null == pytest.approx(random_walk_shares([range(7), range(9)])[[1, 3]])
+    sums = [np.append(0, np.cumsum((np.diff(theta, axis=0) ** 2).sum(1))) for theta in runs]
+    assert plane.explained_variance_null == pytest.approx(random_walk_shares(sums)[[1, 3]])
     assert plane.axes == ("pca_2", "pca_4")
     assert len(plane.runs) == 2
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("case", ["equal", "one to three", "different starts", "decaying", "masked"])
+def test_random_walks_explain_what_their_null_says(case, seed):
+    """Whatever the lengths of their steps, and wherever they start."""
+    walks = [random_walk(length, 20000, [seed, length]) for length in (40, 25)]
+    parameters = None
+    if case == "one to three":
+        walks[1] *= 3
+    if case == "different starts":
+        walks[1] = walks[1] + 5 * np.random.default_rng([seed, 7]).standard_normal(20000)
+    if case == "decaying":
+        scales = 0.9 ** np.arange(39)[:, None]
+        walks = [
+            np.concatenate([walk[:1], np.cumsum(np.diff(walk, axis=0) * scales[: len(walk) - 1], 0)]) for walk in walks
+        ]
+    if case == "masked":  # elsewhere, it is no random walk
+        walks = [np.concatenate([walk, np.outer(np.arange(len(walk)), np.full(100, 100.0))], axis=1) for walk in walks]
+        parameters = "walk"
+    names, shapes = ("walk", "line"), ((20000,), (walks[0].shape[1] - 20000,))
+    plane = ls.Plane.pca([Run(1 + walk, names, shapes) for walk in walks], parameters=parameters)
+    assert plane.explained_variance == pytest.approx(plane.explained_variance_null, abs=0.02)
+    if case in ("one to three", "different starts", "decaying"):
+        before = random_walk_shares([range(40), range(25)])[:2]
+        assert abs(plane.explained_variance_null - before).max() > 0.05
 
 
 def test_a_mask_zeroes_the_directions_only():

@@ -34,6 +34,21 @@ def test_simulated_walks_in_high_dimension(steps, seed):
     assert np.allclose(random_walk_shares(steps), simulated(steps, 20000, seed), atol=0.02)
 
 
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_walks_from_different_starts(seed):
+    generator = np.random.default_rng(seed)
+    starts = 4 * generator.standard_normal((2, 20000))
+    scales = [np.ones(20), 3 * 0.8 ** np.arange(12)]
+    walks = [
+        start + np.cumsum(np.append(0, scale)[:, None] * generator.standard_normal((len(scale) + 1, 20000)), 0)
+        for start, scale in zip(starts, scales, strict=True)
+    ]
+    points = np.concatenate(walks)
+    squares = np.linalg.svd(points - points.mean(0), compute_uv=False) ** 2
+    sums = [20000 * np.cumsum(np.append(0, scale**2)) for scale in scales]
+    assert np.allclose(random_walk_shares(sums, starts @ starts.T), squares / squares.sum(), atol=0.02)
+
+
 def test_long_walks_tend_to_six_over_pi_squared():
     shares = random_walk_shares([range(2000)])
     assert np.allclose(shares[:5], 6 / (np.pi * np.arange(1, 6)) ** 2, atol=1e-3)
@@ -48,5 +63,5 @@ def test_the_first_step_and_the_unit_of_steps_mean_nothing():
 
 @pytest.mark.parametrize("steps", [[[0]], [[3, 3]], [[]]])
 def test_no_steps_no_walk(steps):
-    with pytest.raises(InputError, match="two different steps"):
+    with pytest.raises(InputError, match="two different points"):
         random_walk_shares(steps)

@@ -54,7 +54,7 @@ def variance_in_words(surface: Surface) -> str:
         return ""
     text = f"{_percent(shares[0])} + {_percent(shares[1])} of the runs'"
     return text + (
-        f"; random walks of the same steps: {_percent(null[0])} + {_percent(null[1])}"
+        f"; random walks of the same step lengths: {_percent(null[0])} + {_percent(null[1])}"
         if np.isfinite(null).all()
         else ""
     )
