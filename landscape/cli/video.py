@@ -18,9 +18,9 @@ def video(
         list[str] | None,
         typer.Option(
             "--densities",
-            metavar="[STEP:]FILE.h5",
-            help="Eigenvalue density at a step of the run, for a panel; may be repeated. landscape spectrum "
-            "--checkpoint run.h5 --at INDEX notes the step; otherwise write it in front.",
+            metavar="[RUN:][STEP:]FILE.h5",
+            help="Eigenvalue density at a step of a run, for a panel; may be repeated. landscape spectrum "
+            "--checkpoint run.h5 --at INDEX notes run and step; otherwise write them in front.",
         ),
     ] = None,
     job: options.JobFile = None,
@@ -39,7 +39,7 @@ def video(
     log: Annotated[
         bool | None, typer.Option("--log/--no-log", help="Logarithmic colours. Default: where the range asks for it")
     ] = None,
-    title: Annotated[str | None, typer.Option(help="Written above the map.")] = None,
+    title: Annotated[str | None, typer.Option(help="Written above the map. Default: the network")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes that draw, without MPI. Default: 1")] = None,
 ) -> int:
     """Show how recorded runs move over their landscape: losses, distance from the plane and, with --densities, spectra.

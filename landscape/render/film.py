@@ -10,8 +10,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.markers import MarkerStyle
-from matplotlib.patches import PathPatch
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Affine2D, IdentityTransform
 from numpy.typing import NDArray
@@ -33,7 +31,7 @@ from landscape.render.plane_map import (
     label_lines,
     within,
 )
-from landscape.render.runs import SEAM, RunStyle, run_style, start_marker
+from landscape.render.runs import SEAM, RunStyle, marker_patch, run_style, start_marker
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -70,7 +68,8 @@ class Film:
     surface : Surface
         With at least one run, and at least two points along each axis.
     densities : list of (int, SpectralDensity), optional
-        Eigenvalue densities at steps of the run; a panel shows the last one so far.
+        Eigenvalue densities at steps of the runs; a panel shows the last one so far. Of several runs, ``"run"`` in the
+        provenance of a density names the one that it belongs to.
     frames : int, optional
         How many. Default: one per checkpoint, but at least 150 and at most 1800.
     size : (int, int)
@@ -87,8 +86,8 @@ class Film:
     size : (int, int)
     surface : Surface
     runs : tuple of PathOnSurface
-    densities : tuple of (int, SpectralDensity)
-        Ascending in the step.
+    densities : tuple of Moment
+        Ascending in the step, each with its run.
     steps : (frames,) float64
         What each frame shows; between two checkpoints everything is linear.
     still : (height, width, 4) uint8
@@ -97,7 +96,7 @@ class Film:
     Raises
     ------
     InputError
-        Nothing that moves, odd or extreme sizes, a damaged surface, or densities without an order.
+        Nothing that moves, odd or extreme sizes, a damaged surface, densities without an order or beyond the runs.
 
     Examples
     --------
@@ -122,7 +121,7 @@ class Film:
         self.size = (int(size[0]), int(size[1]))
         self.surface = surface
         self.runs = surface.paths
-        self.densities = sorted_densities(densities)
+        self.densities = sorted_densities(densities, self.runs)
         self.steps = schedule(self.runs, frames)
         self._shown = heights(surface, metric, log)
         self._dots_per_inch = 100 * self.size[1] / HEIGHT
@@ -261,7 +260,7 @@ class Film:
         for index, run in enumerate(self.runs[:6]):
             style = run_style(index)
             middle = top - ROW * (index + 0.5)
-            marker = _marker_patch(style, 22 * self.size[1] / HEIGHT)
+            marker = marker_patch(style, 22 * self.size[1] / HEIGHT)
             marker.set_transform(Affine2D().translate(*self._dots(left - 45, middle)))
             marker.set_figure(self._figure)
             self._figure.add_artist(marker)
@@ -274,9 +273,12 @@ class Film:
         top -= ROW * rows
         panels = 2 + bool(self.densities)
         below, heading = 74.0, 50.0  # room for tick labels and for the heading of each panel
-        height = (top - 16 - panels * (below + heading)) / panels
+        second_line = 24.0 * bool(self.densities)
+        height = (top - 16 - panels * (below + heading) - second_line) / panels
         boxes = [
-            self._box(left, top - (index + 1) * (height + below + heading) + below, width, height)
+            self._box(
+                left, top - (index + 1) * (height + below + heading) + below - second_line * (index == 2), width, height
+            )
             for index in range(panels)
         ]
         losses = [run.loss if np.isfinite(run.loss).any() else run.projected_loss for run in self.runs]
@@ -286,7 +288,7 @@ class Film:
             CurvePanel(self._figure.add_axes(boxes[1]), self.runs, distances, "distance from the plane", loss=False),
         ]
         if self.densities:
-            self._panels.append(DensityPanel(self._figure.add_axes(boxes[2]), self.densities))
+            self._panels.append(DensityPanel(self._figure.add_axes(boxes[2]), self.densities, SMALL))
 
     def _write(self, renderer: Any, step: float) -> None:
         """The step, and the loss of each run at its last checkpoint so far."""
@@ -326,7 +328,7 @@ class _Trail:
         self.seam = Line2D([], [], color=SEAM, linewidth=5.2, alpha=0.9)
         self.line = LineCollection([], linewidths=3.2, capstyle="round")
         self.start = Line2D(*self.points[:1].T, **start_marker(style, 11))
-        self.marker = _marker_patch(style, 0.3 * figure.dpi)  # type: ignore[union-attr]
+        self.marker = marker_patch(style, 0.3 * figure.dpi)  # type: ignore[union-attr]
         for artist in (self.seam, self.line, self.start, self.marker):
             artist.set_figure(figure)  # type: ignore[arg-type]
             artist.set_transform(IdentityTransform())
@@ -353,11 +355,3 @@ class _Trail:
     def draw_marker(self, renderer: Any) -> None:
         """The marker at the head, above all trails."""
         self.marker.draw(renderer)
-
-
-def _marker_patch(style: RunStyle, pixels: float) -> PathPatch:
-    """A run's marker around the origin, so many pixels wide: a patch, as markers would jump in whole pixels."""
-    marker = MarkerStyle(style.marker)
-    size = Affine2D().scale(pixels * style.size)
-    path = (marker.get_transform() + size).transform_path(marker.get_path())
-    return PathPatch(path, facecolor=style.bright, edgecolor=style.dark, linewidth=1.6)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from landscape.errors import InputError
+from landscape.render.numerals import count
 from landscape.render.plane_map import check_surface
 
 if TYPE_CHECKING:
@@ -18,6 +19,25 @@ Array = NDArray[np.float64]
 SHORTEST = 150  # frames: five seconds
 LONGEST = 1800  # frames, unless asked for: a minute
 ASPECTS = (1.25, 2.6)
+
+
+class Moment(NamedTuple):
+    """An eigenvalue density at a step of a run.
+
+    Attributes
+    ----------
+    step : int
+    density : SpectralDensity
+    run : str
+        Name of the run; "" if it is not known.
+    place : int or None
+        Which of the film's runs that is.
+    """
+
+    step: int
+    density: SpectralDensity
+    run: str = ""
+    place: int | None = None
 
 
 def check_runs(surface: Surface) -> None:
@@ -98,17 +118,28 @@ def along(run: PathOnSurface, values: Array, step: float) -> Array:
 
 
 def sorted_densities(
-    densities: Sequence[tuple[int, SpectralDensity]] | None,
-) -> tuple[tuple[int, SpectralDensity], ...]:
-    """Densities in the order of their steps.
+    densities: Sequence[tuple[int, SpectralDensity]] | None, runs: Sequence[PathOnSurface]
+) -> tuple[Moment, ...]:
+    """Densities in the order of their steps, each with the run that its provenance names, or with the only run.
 
     Raises
     ------
     InputError
-        Two belong to the same step.
+        Two belong to the same step, or one to a step that its run does not reach.
     """
-    found = tuple(sorted(densities or (), key=lambda pair: pair[0]))
-    steps = [int(step) for step, _ in found]
-    if len(set(steps)) < len(steps):
+    found = sorted((_moment(int(step), density, runs) for step, density in densities or ()), key=lambda one: one.step)
+    if len({moment.step for moment in found}) < len(found):
         raise InputError("two densities belong to the same step; give one for each")
-    return found
+    return tuple(found)
+
+
+def _moment(step: int, density: SpectralDensity, runs: Sequence[PathOnSurface]) -> Moment:
+    names = [run.name for run in runs]
+    name = str(density.provenance.get("run", names[0] if len(names) == 1 else ""))
+    index = names.index(name) if names.count(name) == 1 else None
+    possible = runs if index is None else runs[index : index + 1]
+    first, last = min(int(run.steps[0]) for run in possible), max(int(run.steps[-1]) for run in possible)
+    if not first <= step <= last:
+        whose = f"the run {names[index]} has" if index is not None else "the runs have"
+        raise InputError(f"a density at step {count(step)} would not be shown: {whose} steps {first} to {last}")
+    return Moment(step, density, name, index)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 Image = NDArray[np.uint8]
 Pixels = NDArray[np.uint32]
-LOOK = 1  # raise it when the same configuration gives other pictures
+LOOK = 2  # raise it when the same configuration gives other pictures
 MARK = "landscape video "  # how the comment of our files begins
 # Fields of records that no picture depends on.
 NOT_SHOWN = ("provenance", "seconds", "evaluations", "products", "gradient_equivalents")
@@ -61,7 +61,7 @@ def video(
     path : path
         Ends in .mp4.
     densities : list of (int, SpectralDensity), optional
-        Eigenvalue densities at steps of the run, for a panel.
+        Eigenvalue densities at steps of the runs, for a panel; ``"run"`` in the provenance of one names its run.
     frames : int, optional
         Default: one per checkpoint, but at least 150 and at most 1800.
     fps : float
@@ -139,7 +139,10 @@ def configuration(
     return {
         "look": LOOK,
         "surface_sha256": record_digest(surface),
-        "densities": [f"{int(step)}:{record_digest(record)}" for step, record in sorted_densities(densities)],
+        "densities": [
+            f"{moment.step}:{record_digest(moment.density)}:{moment.run}"
+            for moment in sorted_densities(densities, surface.paths)
+        ],
         "frames": len(schedule(surface.paths, frames)),
         "fps": float(fps),
         "size": f"{size[0]}x{size[1]}",

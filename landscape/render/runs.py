@@ -11,6 +11,9 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.legend_handler import HandlerBase
 from matplotlib.lines import Line2D
+from matplotlib.markers import MarkerStyle
+from matplotlib.patches import PathPatch
+from matplotlib.transforms import Affine2D
 from numpy.typing import NDArray
 
 from landscape.render import theme
@@ -140,6 +143,14 @@ def run_text(run: PathOnSurface, style: RunStyle, size: float, width: float) -> 
         f": step {first} (circle) to {last} ({style.word})" if len(run.steps) > 1 else f": step {last} ({style.word})"
     )
     return theme.shortened(run.name, size, width - theme.text_width(what, size)) + what
+
+
+def marker_patch(style: RunStyle, pixels: float) -> PathPatch:
+    """A run's marker around the origin, so many pixels wide: a patch, as markers would jump in whole pixels."""
+    marker = MarkerStyle(style.marker)
+    size = Affine2D().scale(pixels * style.size)
+    path = (marker.get_transform() + size).transform_path(marker.get_path())
+    return PathPatch(path, facecolor=style.bright, edgecolor=style.dark, linewidth=1.6)
 
 
 class HandlerRun(HandlerBase):

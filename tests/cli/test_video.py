@@ -82,6 +82,12 @@ def test_ranks_share_the_frames(folder, monkeypatch):
         ),
         (["surface.h5", "--densities", "1:density-0.h5", "--densities", "1:density-100.h5"], "belong to the same step"),
         (["surface.h5", "--densities", "1:small.h5"], "a network of 5 parameters, but the surface to one of 2762"),
+        (
+            ["surface.h5", "--densities", "400:density-0.h5"],
+            "density-0.h5: a density at step 400 would not be shown: the",
+        ),
+        (["surface.h5", "--densities", "SGD:400:density-0.h5"], "the run SGD has steps 0 to 390"),
+        (["surface.h5", "--densities", "Adam:1:density-0.h5"], "no run is called 'Adam'; the surface has SGD, ProxSGD"),
         (["still.h5"], "no recorded run, so nothing moves"),
     ],
 )
@@ -92,6 +98,18 @@ def test_bad_input(folder, capsys, arguments, message):
     assert cli.run(["video", *arguments]) == 2
     assert message in capsys.readouterr().err
     assert not (folder / "video.mp4").exists()
+
+
+def test_runs_of_densities_and_the_title_by_default(folder):
+    asked = {"asked": {"objective": "zoo:digits-mlp"}}
+    replace(surface(), provenance=asked).save(folder / "surface.h5")
+    shown = ["--densities", "SGD:density-0.h5", "--densities", "ProxSGD:100:density-100.h5"]
+    assert cli.run(["video", "surface.h5", *shown, *OPTIONS]) == 0
+    found = read_configuration(folder / "video.mp4")
+    assert [text.rpartition(":")[2] for text in found["densities"]] == ["SGD", "ProxSGD"]
+    assert found["title"] == "digits-mlp, 2762 parameters"
+    assert cli.run(["video", "surface.h5", *OPTIONS, "--title", "", "-o", "bare.mp4"]) == 0
+    assert read_configuration(folder / "bare.mp4")["title"] == ""
 
 
 def test_a_foreign_file_is_not_replaced_by_accident(folder, capsys):

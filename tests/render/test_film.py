@@ -11,7 +11,7 @@ from matplotlib.colors import to_rgb
 
 from landscape import render
 from landscape.errors import InputError
-from landscape.render.film_schedule import schedule
+from landscape.render.film_schedule import schedule, sorted_densities
 from landscape.render.runs import run_style
 from tests.render.surface_cases import UNUSUAL, densities, surface, texts_of, with_holes
 
@@ -113,7 +113,7 @@ def test_densities_keep_limits_and_sigma():
     from landscape.render.film_panels import DensityPanel
 
     series = densities(4)
-    panel = DensityPanel(Figure().add_subplot(), series)
+    panel = DensityPanel(Figure().add_subplot(), sorted_densities(series, surface().paths))
     low, high = panel.axes.get_xlim()
     assert low < min(record.lambda_min for _, record in series)
     assert high > max(record.lambda_max for _, record in series)
@@ -130,6 +130,29 @@ def test_the_last_density_so_far_is_shown():
     shown = [film.frame(k)[area] for k in (0, 9, 10, 19, 20, 30)]
     changes = [not np.array_equal(first, second) for first, second in pairwise(shown)]
     assert changes == [False, True, False, True, False]
+
+
+def test_the_panel_says_whose_density_it_is_and_how_good():
+    series = densities(3)
+    facts = (
+        {"provenance": {"run": "ProxSGD"}, "error": 0.293, "tol": 0.2},
+        {"provenance": {"run": "Rprop"}, "error": 0.0487, "tol": 0.05, "converged": True},
+        {},
+    )
+    series = [(step, replace(density, **fact)) for (step, density), fact in zip(series, facts, strict=True)]
+    film = render.Film(surface(runs=2, checkpoints=31), densities=series, frames=31, size=SIZE)
+    assert [(moment.run, moment.place) for moment in film.densities] == [("ProxSGD", 1), ("Rprop", None), ("", None)]
+    for k, heading, quality in (
+        (0, "Hessian of ProxSGD, step 0", "predicted error 0.29 · not converged to 0.2"),
+        (10, "Hessian of Rprop, step 100", "predicted error 0.049"),
+        (20, "Hessian, step 200", "eigenvalue density, error not known"),
+    ):
+        film.frame(k)
+        written = [text for text, _ in texts_of(film._figure)]
+        assert heading in written
+        assert quality in written
+    alone = render.Film(surface(runs=1, checkpoints=31), densities=densities(1), frames=3, size=SIZE)
+    assert alone.densities[0][2:] == ("SGD", 0)
 
 
 SELDOM = [pytest.param(name, marks=pytest.mark.slow) for name in ("negative", "huge range", "runs outside", "diverged")]
@@ -174,6 +197,12 @@ def test_words():
         (surface(), {"frames": 0}, "0 frames make no video"),
         (surface(), {"metric": "error"}, "no metric 'error'; it has: accuracy"),
         (surface(), {"densities": [*densities(1), *densities(1)]}, "two densities belong to the same step"),
+        (
+            surface(checkpoints=10),
+            {"densities": densities(2)},
+            "a density at step 100 would not be shown: the runs have st",
+        ),
+        (surface(runs=1, checkpoints=10), {"densities": densities(2)}, "not be shown: the run SGD has steps 0 to 90"),
         (replace(surface(), path_step=np.zeros(80, int)), {}, "the steps of the run SGD do not ascend"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from functools import cached_property
 from pathlib import Path
@@ -62,7 +63,7 @@ class VideoJob(Job):
             "size": self.pixels,
             "metric": self.metric,
             "log": "auto" if self.log is None else self.log,
-            "title": self.title,
+            "title": _network(surface) if self.title is None else self.title,
         }
 
     def configuration(self) -> dict[str, Any]:
@@ -195,13 +196,19 @@ def _surface(path: Path) -> Surface:
 
 
 def _density(text: str, surface: Surface) -> tuple[int, SpectralDensity]:
-    """The step and the density that `[STEP:]FILE` names."""
+    """The step and the density that `[RUN:][STEP:]FILE` names; its provenance names the run."""
     from landscape import records
     from landscape._load import load
+    from landscape.render.film_schedule import sorted_densities
 
-    head, colon, tail = text.partition(":")
+    runs = [str(name) for name in surface.path_names]
+    run = next((name for name in runs if text.startswith(f"{name}:")), None)
+    rest = text if run is None else text[len(run) + 1 :]
+    head, colon, tail = rest.partition(":")
     step = int(head) if colon and head.strip().isdigit() else None
-    path = Path(tail if step is not None else text)
+    path = Path(tail if step is not None else rest)
+    if run is None and step is None and colon and not path.exists():
+        raise InputError(f"--densities {text}: no run is called {head!r}; the surface has {', '.join(runs) or 'none'}")
     found = load(path)
     if not isinstance(found, records.SpectralDensity):
         raise InputError(f"--densities: {path} holds no eigenvalue density; landscape spectrum computes one")
@@ -213,4 +220,18 @@ def _density(text: str, surface: Surface) -> tuple[int, SpectralDensity]:
         step = found.provenance.get("step")
     if step is None:
         raise InputError(f"--densities {path}: the file does not say at which step; write it in front, as 100:{path}")
+    if run is not None:
+        found = dataclasses.replace(found, provenance={**found.provenance, "run": run})
+    if runs:
+        try:
+            sorted_densities([(int(step), found)], surface.paths)
+        except InputError as error:
+            raise InputError(f"--densities {path}: {error}") from error
     return int(step), found
+
+
+def _network(surface: Surface) -> str | None:
+    """What the surface was computed of, as far as it says so."""
+    objective = str(surface.provenance.get("asked", {}).get("objective", "")).removeprefix("zoo:")
+    facts = [objective, f"{surface.n} parameters" if surface.n else ""]
+    return ", ".join(filter(None, facts)) if objective else None
