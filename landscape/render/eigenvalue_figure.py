@@ -104,29 +104,70 @@ def _draw_one(axes: Axes, pairs: EigenPairs, logarithmic: bool) -> list[tuple[An
     _limits(axes, [values, values - residuals, values + residuals], logarithmic)
     base = axes.get_ylim()[0] if logarithmic else 0.0
     color = theme.PALETTE[0]
-    axes.vlines(ranks, base, drawn, color=color, linewidth=0.9, alpha=0.6, zorder=2)
+    stems = [color if rank <= _from_the_top(pairs) else theme.PALETTE[1] for rank in ranks]
+    axes.vlines(ranks, base, drawn, colors=stems, linewidth=0.9, alpha=0.6, zorder=2)
     low = np.maximum(values - residuals, axes.get_ylim()[0]) if logarithmic else values - residuals
     bars = [drawn - low, residuals]
     axes.errorbar(ranks, drawn, yerr=bars, fmt="none", ecolor=theme.INK, elinewidth=0.9, capsize=2.5, zorder=2.5)
     done = np.asarray(pairs.converged, bool)
     entries: list[tuple[Any, str]] = []
-    for chosen, face, edge, text in (
-        (done, color, color, "eigenvalue ± residual"),
-        (~done, "white", theme.WARNING, "not converged"),
+    top = _from_the_top(pairs)
+    both = 0 < top < len(values)
+    upper = ranks <= top
+    for chosen, marker, face, edge, text in (
+        (done & upper, "o", color, color, "largest ± residual" if both else "eigenvalue ± residual"),
+        (
+            done & ~upper,
+            "s",
+            theme.PALETTE[1],
+            theme.PALETTE[1],
+            "smallest ± residual" if both else "eigenvalue ± residual",
+        ),
+        (~done & upper, "o", "white", theme.WARNING, "not converged"),
+        (~done & ~upper, "s", "white", theme.WARNING, "not converged"),
     ):
         if chosen.any():
             look: dict[str, Any] = {
-                "linestyle": "none", "marker": "o", "markersize": 4.5, "markerfacecolor": face, "markeredgecolor": edge,
+                "linestyle": "none", "marker": marker, "markersize": 4.5, "markerfacecolor": face,
+                "markeredgecolor": edge,
             }  # fmt: skip
             axes.plot(ranks[chosen], drawn[chosen], **look, zorder=3)
-            entries.append((Line2D([], [], **look), text))
+            if text not in [known for _, known in entries]:
+                entries.append((Line2D([], [], **look), text))
     entries += _noise(axes, pairs.noise_floor, logarithmic)
     if not logarithmic:
         axes.axhline(0, color=theme.FAINT, linewidth=0.7, zorder=1)
     axes.set_xlim(0.4, len(values) + 0.6)
-    axes.xaxis.set_major_locator(MaxNLocator(min(10, len(values)), integer=True, steps=[1, 2, 5, 10]))
-    axes.set_xlabel(f"rank ({ENDS.get(pairs.which, pairs.which)})")
+    texts = [count(rank if rank <= top else len(values) + 1 - rank) for rank in range(1, len(values) + 1)]
+    every = next(step for scale in range(9) for step in _strides(10**scale) if len(values) <= 12 * step)
+    # From each end inwards: 1, then multiples of a round number.
+    shown = [int(rank) for rank in ranks if every == 1 or _is_named(texts[rank - 1], every)]
+    last = max(rank for rank in shown if rank <= top)
+    shown = [rank for rank in shown if rank <= top or rank - last > 0.6 * every]
+    axes.set_xticks(shown, [texts[rank - 1] for rank in shown])
+    words = (
+        "rank (from the largest, then from the smallest)" if both else f"rank ({ENDS.get(pairs.which, pairs.which)})"
+    )
+    axes.set_xlabel(words)
+    if both:
+        axes.axvline(top + 0.5, color=theme.FAINT, linewidth=0.7, linestyle=(0, (3, 2)), zorder=1)
     return entries
+
+
+def _strides(decade: int) -> tuple[int, ...]:
+    return decade, 2 * decade, 5 * decade
+
+
+def _is_named(text: str, every: int) -> bool:
+    rank = int(text.replace("\u202f", ""))
+    return rank == 1 or rank % every == 0
+
+
+def _from_the_top(pairs: EigenPairs) -> int:
+    """How many of the pairs belong to the upper end: all, except where both ends were asked for."""
+    if pairs.which != "both":
+        return len(pairs)
+    return (len(pairs) + 1) // 2  # they are found in turns, the largest first
 
 
 def _draw_series(
@@ -229,8 +270,10 @@ def _facts(pairs: EigenPairs) -> list[str]:
     facts = [f"n = {count(pairs.n)}"]
     if np.isfinite(pairs.loss):
         facts.append(f"loss {number(pairs.loss)}")
-    asked = f"asked: {number(pairs.tol, 2)} · {number(pairs.scale)} = {number(pairs.tol * pairs.scale, 2)}"
-    facts.append(f"largest residual {number(float(np.max(pairs.residuals)), 2)} ({asked})")
+    facts.append(
+        f"largest residual {number(float(np.max(pairs.residuals)), 2)} (asked: {number(pairs.tol, 2)}·|λ| of each)"
+    )
+    facts.append(f"{count(int(np.sum(pairs.converged)))} of {count(len(pairs))} converged")
     facts.append(f"noise floor {number(pairs.noise_floor, 2)}")
     if pairs.products:
         facts.append(plural(pairs.products, "product"))

@@ -43,7 +43,8 @@ def test_words_and_scale():
     text = all_text(figure)
     for fact in (
         "n = 100",
-        "largest residual 0.4 (asked: 0.001 · 9 = 0.009)",
+        "largest residual 0.4 (asked: 0.001·|λ| of each)",
+        "5 of 6 converged",
         "60 products",
         "loss 0.5",
         "rank (largest)",
@@ -54,6 +55,23 @@ def test_words_and_scale():
     assert render.eigenvalues(wide).axes[0].get_yscale() == "log"
     assert "rounding" in all_text(render.eigenvalues(wide))
     assert render.eigenvalues(wide, log=False).axes[0].get_yscale() == "linear"
+
+
+@pytest.mark.parametrize("k", [2, 7, 10, 60])
+def test_both_ends_are_told_apart(k):
+    values = np.linspace(9, -5, k)
+    done = np.ones(k, bool)
+    pairs = replace(eigen_pairs(k), values=values, residuals=np.full(k, 1e-4), converged=done, which="both")
+    figure = render.eigenvalues(pairs)
+    axes = figure.axes[0]
+    top, bottom = (next(line for line in axes.lines if line.get_marker() == marker) for marker in "os")
+    assert np.array_equal(np.concatenate([top.get_ydata(), bottom.get_ydata()]), values)
+    assert len(top.get_xdata()) == (k + 1) // 2
+    assert "smallest ± residual" in all_text(figure)
+    labels = [label.get_text() for label in axes.get_xticklabels()]
+    assert labels[0] == labels[-1] == "1"
+    assert all(label.isdigit() for label in labels)
+    assert_legible(figure)
 
 
 @pytest.mark.parametrize(
