@@ -57,9 +57,30 @@ def restore(arrays: Arrays, values: Mapping[str, Any], model: nn.Module, optimiz
     for name, buffer in model.named_buffers():
         buffer.copy_(content["buffers"][name])
     optimizer.load_state_dict(content["optimizer"])
+    _undo_casts(optimizer, content["optimizer"])
     torch.set_rng_state(content["random"])
     if "device_random" in content:
         torch.cuda.set_rng_state(content["device_random"], next(model.parameters()).device)
+
+
+def _undo_casts(optimizer: torch.optim.Optimizer, saved: Mapping[str, Any]) -> None:
+    """Give the state its own dtypes back: `load_state_dict` casts it to those of the parameters."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    numbers = [number for group in saved["param_groups"] for number in group["params"]]
+    for number, parameter in zip(numbers, parameters, strict=True):
+        if number in saved["state"]:
+            optimizer.state[parameter] = _as_saved(optimizer.state[parameter], saved["state"][number])
+
+
+def _as_saved(loaded: Any, saved: Any) -> Any:
+    """What was saved, on the devices where it was loaded."""
+    if isinstance(loaded, Tensor) and isinstance(saved, Tensor):
+        return loaded if loaded.dtype == saved.dtype else saved.to(loaded.device)
+    if isinstance(loaded, Mapping):
+        return {key: _as_saved(value, saved[key]) for key, value in loaded.items()}
+    if isinstance(loaded, list | tuple):
+        return type(loaded)(_as_saved(one, other) for one, other in zip(loaded, saved, strict=True))
+    return loaded
 
 
 def _packed(value: Any, arrays: Arrays) -> Any:

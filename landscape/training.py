@@ -186,7 +186,10 @@ def _own_circumstances(objective: Objective, seed: int) -> Iterator[int]:
         torch.enable_grad(),
         torch.autocast(objective.device.type, enabled=False),
     ):
-        torch.manual_seed(seed)
+        # Not torch.manual_seed, which reseeds every device of the caller.
+        torch.default_generator.manual_seed(seed)
+        for index in devices:
+            torch.cuda.default_generators[index].manual_seed(seed)
         yield threads
 
 

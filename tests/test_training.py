@@ -167,6 +167,17 @@ def test_selected_parameters_move_and_nothing_of_the_user_does(tmp_path: Path) -
     assert torch.equal(private[1].weight, before["1.weight"])
 
 
+def test_a_training_on_the_cpu_leaves_other_devices_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    objective = noisy_objective()
+
+    def touched(*arguments: Any) -> None:
+        raise AssertionError("the random numbers of CUDA")
+
+    for name in ("manual_seed_all", "manual_seed", "set_rng_state", "get_rng_state"):
+        monkeypatch.setattr(torch.cuda, name, touched)
+    assert ls.train(objective, epochs=1, batch=30, path=tmp_path / "run.h5").complete
+
+
 @pytest.mark.parametrize("objective", [noisy_objective, digits], ids=["noisy", "digits"])
 def test_the_callers_modes_do_not_reach_the_training(objective: Callable[[], ls.Objective], tmp_path: Path) -> None:
     first = ls.train(objective(), "adam", epochs=1, batch=30, path=tmp_path / "first")
@@ -208,6 +219,9 @@ def cut_at(step: int) -> Callable[[int, int, str], None]:
 OPTIONS: dict[str, dict[str, Any]] = {
     "adam": {"amsgrad": True},
     "lbfgs": {"max_iter": 3, "history_size": 3},
+    "nadam": {},
+    "radam": {},
+    "asgd": {},
     "prox_sgd": {"l1": 1e-3},
 }
 
