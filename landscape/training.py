@@ -80,7 +80,7 @@ def train(
         Plain values that are stored with the run.
     finalize : bool
         Call the optimizer's ``finalize()`` at the end, if it has one, and record what comes out as one more step, if
-        it changed anything. ProxSGD makes exact zeros there.
+        it changed anything; the last step is kept too. ProxSGD makes exact zeros there.
     overwrite : bool
         Whether a run of another configuration may be replaced.
     state : path or RunState, optional
@@ -152,7 +152,7 @@ def train(
             provenance={**facts, "configuration": configuration},
             # What is there without a state is a run of this configuration, or one that may be replaced; work that can
             # be continued is never erased.
-            overwrite=not going_on,
+            overwrite=not going_on and (overwrite or earlier is not None),
             resume=going_on,
         )
         with recorder:
@@ -169,8 +169,10 @@ def train(
                     recorder.flush()  # first, so that the recording always reaches as far as the state
                     training.save(state)
                     saved = time.monotonic()
-            if finalize and training.finalize():
-                recorder.step()
+            if finalize:
+                recorder.keep()  # what the last step gave, before anything else changes it
+                if training.finalize():
+                    recorder.step()
     state.clear()
     return Trajectory(path)
 

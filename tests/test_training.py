@@ -200,6 +200,9 @@ def test_exact_zeros_come_last_as_one_more_step(tmp_path: Path) -> None:
     assert (rough[-1].theta == 0).sum() == 0 and (sparse[-1].theta == 0).sum() > 100
     assert np.array_equal(rough[-1].theta[sparse[-1].theta != 0], sparse[-1].theta[sparse[-1].theta != 0])
     assert sparse.losses[-1] == objective.at(sparse[-1]).loss()
+    sparser = ls.train(objective, "prox_sgd", epochs=4, batch=50, every=7, options=options, path=tmp_path / "every 7")
+    assert sparser.steps.tolist() == [0, 7, 14, 16, 17]
+    assert np.array_equal(sparser[3].theta, rough[-1].theta) and np.array_equal(sparser[4].theta, sparse[-1].theta)
     without = ls.train(objective, "prox_sgd", epochs=1, batch=50, path=tmp_path / "no l1")
     assert without.steps[-1] == 4  # nothing to finalize, no step
 
@@ -284,7 +287,7 @@ def test_a_training_without_a_saved_state_starts_again(tmp_path: Path) -> None:
         )
     assert (tmp_path / "run.h5.state").exists()
     (tmp_path / "run.h5").unlink()
-    assert ls.train(noisy_objective(), **{**arguments, "seed": 1}).complete
+    assert ls.train(noisy_objective(), **{**arguments, "seed": 1, "overwrite": True}).complete
 
 
 def test_a_complete_run_is_recognized_and_another_one_is_not_replaced(tmp_path: Path) -> None:

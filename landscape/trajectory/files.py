@@ -153,8 +153,8 @@ def segment_paths(path: Path) -> list[Path]:
     return found
 
 
-def remove_segments(path: Path) -> None:
-    """Remove the segments of a run, the last first, and what a killed process left beside them.
+def remove_segments(path: Path, keep: int = 0) -> None:
+    """Remove the segments of a run but the first `keep`, the last first, and what a killed process left beside them.
 
     Raises
     ------
@@ -168,8 +168,10 @@ def remove_segments(path: Path) -> None:
     strange = sorted(entry.name for entry in folder.iterdir() if entry not in ours)
     if strange:
         raise InputError(f"the folder {folder} is no recorded run of landscape (it holds {strange[0]}); move it away")
+    first = {segment_path(path, index) for index in range(keep)}
     for leftover in ours:
-        leftover.unlink()
+        if leftover not in first:
+            leftover.unlink()
     with contextlib.suppress(OSError):
         folder.rmdir()
 

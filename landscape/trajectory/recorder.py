@@ -27,6 +27,7 @@ from landscape.trajectory.files import (
     remove_segments,
     rows_of,
     segment_path,
+    segment_paths,
     segments_folder,
     write_header,
     write_segment,
@@ -147,8 +148,7 @@ class Recorder:
         if kind is not None:
             self.flush()
         else:
-            if self._last_step() != self.steps:
-                self._keep(self._last_loss)
+            self.keep()
             self.flush()
             checkpoints = sum(len(facts["steps"]) for facts in self._segments)
             write_header(self.path, replace(self._header, complete=True, checkpoints=checkpoints))
@@ -180,6 +180,11 @@ class Recorder:
         full = self._pending_bytes >= self._segment_bytes
         if full or (self._pending and time.monotonic() - self._written >= self._segment_seconds):
             self.flush()
+
+    def keep(self) -> None:
+        """Keep a checkpoint of the present step, even if it is not due, unless that was done."""
+        if self._recording and self._last_step() != self.steps:
+            self._keep(self._last_loss)
 
     def flush(self) -> None:
         """Bring everything recorded so far to the disk, as one segment."""
@@ -241,7 +246,15 @@ class Recorder:
             )
         if there and not is_trajectory(self.path):
             raise InputError(f"{self.path} is no recorded run, so it is not overwritten; choose another name")
-        self.path.unlink(missing_ok=True)  # first, so that no index ever stands before segments of another run
+        if not (there or self._overwrite) and segment_paths(self.path)[1:]:
+            raise InputError(
+                f"{segments_folder(self.path)} holds segments of a run whose index {self.path} is missing: copy it "
+                "there again, choose another name, or pass overwrite=True to replace them"
+            )
+        # In this order a kill leaves the index with fewer segments, or the first segment alone, which anybody may
+        # replace; and no index ever stands before segments of another run.
+        remove_segments(self.path, keep=1)
+        self.path.unlink(missing_ok=True)
         remove_segments(self.path)
         self._keep(None)
         self.flush()  # before the index: a run that can be opened has a checkpoint

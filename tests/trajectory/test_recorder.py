@@ -280,9 +280,17 @@ def test_earlier_files(tmp_path):
     assert ls.Trajectory(tmp_path / "run.h5").steps.tolist() == [0, 1, 2]
     assert len(segment_paths(tmp_path / "run.h5")) == 2
 
-    (tmp_path / "run.h5").unlink()  # segments without an index belong to nobody
+    (tmp_path / "run.h5").unlink()
+    for resume in (False, True):
+        with pytest.raises(InputError, match=r"segments of a run whose index .*run\.h5 is missing"):
+            record(tmp_path / "run.h5", steps=1, resume=resume)
+    assert len(segment_paths(tmp_path / "run.h5")) == 2
+    segment_path(tmp_path / "run.h5", 1).unlink()  # what a kill at the very start leaves
     record(tmp_path / "run.h5", steps=1)
     assert len(ls.Trajectory(tmp_path / "run.h5")) == 2
+    (tmp_path / "run.h5").unlink()
+    record(tmp_path / "run.h5", steps=3, overwrite=True)
+    assert len(ls.Trajectory(tmp_path / "run.h5")) == 4
 
     (tmp_path / "thesis.h5").write_text("years of work")
     with pytest.raises(InputError, match="is no recorded run, so it is not overwritten"):
