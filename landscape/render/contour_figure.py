@@ -227,7 +227,7 @@ def _panels(figure: Figure, runs: tuple[PathOnSurface, ...], bottom: float, page
         for axes, values in ((losses, run.loss), (distances, run.distance)):
             if np.isfinite(values[-1]):
                 axes.plot(run.steps[-1], values[-1], **end_marker(style, 5.0), zorder=6, clip_on=False)
-    value_axis(losses, finite, logarithmic, 4)
+    value_axis(losses, finite, logarithmic, 6 if logarithmic else 4)
     far = np.concatenate([run.distance for run in runs])
     far = far[np.isfinite(far)]
     distances.set_ylim(0, 1.08 * float(far.max(initial=0)) or 1.0)
@@ -243,6 +243,8 @@ def _panels(figure: Figure, runs: tuple[PathOnSurface, ...], bottom: float, page
     look: dict[str, Any] = {"color": theme.QUIET}
     handles = [Line2D([], [], **look, lw=1.2), Line2D([], [], **look, lw=0.9, linestyle=(0, (2.5, 1.5)))]
     _heading(losses, handles, ["loss at the checkpoint", "at its projection"])
+    if logarithmic:
+        losses.set_ylabel("loss (logarithmic)", fontsize=theme.SMALL, labelpad=2)
     _heading(distances, [], ["distance from the plane"])
 
 
@@ -298,7 +300,9 @@ def _caption(surface: Surface, shown: Heights, to_scale: bool) -> list[tuple[str
     elif len(shown.finite):
         row, column = np.unravel_index(np.nanargmin(shown.values), shown.values.shape)
         place = f"({number(float(surface.x[column]))}, {number(float(surface.y[row]))})"
-        facts.append(f"lowest loss on the grid: {number(low)} at {place}")
+        edge = row in (0, len(surface.y) - 1) or column in (0, len(surface.x) - 1)
+        beyond = " (on the edge: the minimum lies outside)" if edge and min(shown.values.shape) > 2 else ""
+        facts.append(f"lowest loss on the grid: {number(low)} at {place}{beyond}")
     if "distance" in surface.unit and not to_scale:
         facts.append("axes not to the same scale")
     lines = [(line, theme.QUIET) for line in theme.joined(facts, theme.SMALL, theme.WIDTH - 0.25)]

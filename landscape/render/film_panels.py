@@ -57,7 +57,7 @@ class CurvePanel:
         last = max(int(run.steps[-1]) for run in runs)
         axes.set_xlim(first, last if last > first else first + 1)
         if loss:
-            value_axis(axes, finite, self.logarithmic, 5)
+            value_axis(axes, finite, self.logarithmic, 6 if self.logarithmic else 5)
         else:
             axes.set_ylim(0, 1.08 * float(finite.max(initial=0)) or 1.0)
             axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))

@@ -59,7 +59,8 @@ def axis_text(surface: Surface, index: int) -> str:
     curvature = float(surface.curvature[index])
     if np.isfinite(share):
         beside = f" (random walk: {100 * null:.2g} %)" if np.isfinite(null) else ""
-        words.append(f"{100 * share:.2g} % of the variance{beside}")
+        chosen = str(getattr(surface, "parameters", ""))
+        words.append(f"{100 * share:.2g} % of the variance{f' of {chosen}' if chosen else ''}{beside}")
     elif np.isfinite(curvature):
         words.append(f"curvature {number(curvature)}")
     return " · ".join(words)

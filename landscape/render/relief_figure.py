@@ -19,7 +19,7 @@ from landscape.errors import InputError
 from landscape.render import theme
 from landscape.render.formats import check_suffix
 from landscape.render.heights import Heights, heights, marked
-from landscape.render.numerals import numbers
+from landscape.render.numerals import number, numbers
 from landscape.render.plane_map import HATCH, axis_text, check_surface, hole_entry
 from landscape.render.runs import SEAM, HandlerRun, RunHandle, RunStyle, end_marker, run_style, run_text, start_marker
 
@@ -159,7 +159,7 @@ def _draw(surface: Surface, shown: Heights, ground: _Ground, view: tuple[float, 
     if entries:
         entries.append((Line2D([], [], color=theme.QUIET, linewidth=0.8, linestyle=HIDDEN), "behind a hill"))
     entries += hole_entry(shown)
-    caption = [axis_text(surface, 0), axis_text(surface, 1)]
+    caption = [axis_text(surface, 0), axis_text(surface, 1), *_about_the_runs(surface, shown)]
     below = 0.1 + 0.145 * len(caption) + 0.1 + 0.19 * -(-len(entries) // _columns(entries))
     height = below + PICTURE + (0.32 if title else 0.05)
     figure, flat = theme.new_figure(height)
@@ -177,6 +177,18 @@ def _draw(surface: Surface, shown: Heights, ground: _Ground, view: tuple[float, 
         _draw_path(axes, ground, run.coordinates, run_style(index), towards)
     _write(figure, entries, caption, title)
     return figure
+
+
+def _about_the_runs(surface: Surface, shown: Heights) -> list[str]:
+    """At which height the runs lie, and how far from the plane they really are."""
+    if not surface.paths:
+        return []
+    height = "the projected loss" if shown.name == "loss" else f"the {shown.name} of the projections"
+    far = surface.path_distance[np.isfinite(surface.path_distance)]
+    beyond = (
+        f"; the checkpoints themselves are up to {number(float(far.max()))} away from the plane" if len(far) else ""
+    )
+    return [f"runs lie on the surface, at {height}{beyond}"]
 
 
 def _fit(figure: Figure, axes: Any, ground: _Ground, between: tuple[float, float]) -> None:

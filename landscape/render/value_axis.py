@@ -37,7 +37,7 @@ def value_axis(axes: Axes, finite: Array, logarithmic: bool, most: int) -> None:
         return
     low, high = float(positive.min()), float(positive.max())
     if logarithmic:
-        ticks = marked(spread(low, high, 12, logarithmic), logarithmic, most)
+        ticks = _round_ticks(low, high, most)
         margin = (high / low) ** 0.05 if high > low else 1.2
         axes.set_ylim(low / margin, high * margin)
     else:
@@ -53,3 +53,17 @@ def value_axis(axes: Axes, finite: Array, logarithmic: bool, most: int) -> None:
     axes.yaxis.set_minor_locator(NullLocator())
     texts = dict(zip(ticks.tolist(), numbers(ticks), strict=True))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: texts.get(value, "")))
+
+
+def _round_ticks(low: float, high: float, most: int) -> Array:
+    """1, 2 and 5 in each decade, or fewer of them; other values where a range holds fewer than two of these."""
+    decades = 10.0 ** np.arange(np.floor(np.log10(low)) - 1, np.ceil(np.log10(high)) + 1)
+    margin = (high / low) ** 0.05
+    found = [np.outer(decades, mantissas).ravel() for mantissas in ((1, 2, 5), (1,))]
+    fine, coarse = (ticks[(ticks >= low / margin) & (ticks <= high * margin)] for ticks in found)
+    if len(fine) < 2:
+        return marked(spread(low, high, 12, True), True, most)
+    if len(fine) <= most:
+        return fine
+    chosen = coarse if len(coarse) > 1 else fine
+    return chosen[::-1][:: -(-len(chosen) // most)][::-1]

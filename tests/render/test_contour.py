@@ -224,3 +224,20 @@ def test_bad_input(record, options, message):
 
 def test_boxes_are_found():
     assert len(texts_of(render.contour(surface()))) > 25  # or the tests of legibility look at nothing
+
+
+def test_the_loss_panel_names_its_scale_and_has_round_ticks():
+    figure = render.contour(surface())
+    panel = next(axes for axes in figure.axes if axes.get_yscale() == "log")
+    assert panel.get_ylabel() == "loss (logarithmic)"
+    ticks = panel.get_yticks()
+    assert 2 <= len(ticks) <= 6
+    mantissas = ticks / 10 ** np.floor(np.log10(ticks) + 1e-9)
+    assert np.isclose(mantissas[:, None], [1, 2, 5]).any(axis=1).all()
+
+
+def test_a_minimum_outside_of_the_grid_is_said():
+    assert "on the edge" not in all_text(render.contour(surface()))
+    found = surface()
+    tilted = replace(found, loss=1 + found.x + 0 * found.y[:, None] + 5)
+    assert "(on the edge: the minimum lies outside)" in all_text(render.contour(tilted))

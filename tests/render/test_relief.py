@@ -124,3 +124,11 @@ def test_bad_input(record, options, message):
 def test_flat_ground_hides_nothing():
     assert lengths(render.relief(ridge(height=0.0), azimuth=0, elevation=10))[1] == 0
     assert_legible(render.contour(ridge(height=0.0)))
+
+
+def test_the_caption_says_at_which_height_runs_lie():
+    record = replace(surface(), path_distance=np.linspace(0, 2.5, 80))
+    text = all_text(render.relief(record))
+    assert "at the projected loss; the checkpoints themselves are up to 2.5 away from the plane" in text
+    assert "accuracy of the projections" in all_text(render.relief(record, metric="accuracy"))
+    assert "runs lie" not in all_text(render.relief(surface(runs=0)))
