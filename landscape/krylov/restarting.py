@@ -216,7 +216,8 @@ class RestartedLanczos:
             self.asymmetry.append(float(coefficients[column - 1] - self.projected[column, column - 1]))
         self.projected[: column + 1, column] = coefficients
         self.columns = column + 1
-        if self.columns == self.rows.n or norm <= self.breakdown:
+        # What follows is collective: a rank of its own rounding must not decide alone.
+        if self.rows.collectives.broadcast_object(self.columns == self.rows.n or norm <= self.breakdown):
             self.set_aside()
             return
         self.projected[column + 1, column] = norm
