@@ -65,6 +65,8 @@ def _read_torch(path: Path) -> Any:
             warnings.filterwarnings("ignore", message="Detected pickle protocol")  # read or refused, but not a worry
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        if not _looks_like_torch(path):
+            raise InputError(f"{path} is no checkpoint: it is not a file of torch.save") from error
         if "weights_only" not in str(error).lower() and "unsupported" not in str(error).lower():
             raise InputError(f"{path} is damaged: {error}") from error
         raise InputError(
@@ -75,6 +77,12 @@ def _read_torch(path: Path) -> Any:
     except (RuntimeError, OSError, EOFError, ValueError, LookupError, AttributeError) as error:
         text = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{path} is truncated or no file of torch.save: {text}") from error
+
+
+def _looks_like_torch(path: Path) -> bool:
+    """Whether a file begins like an archive or a pickle, as all that torch has written since its version 0.1."""
+    with path.open("rb") as file:
+        return file.read(2).startswith((b"PK", b"\x80"))
 
 
 def _first_reason(error: Exception) -> str:

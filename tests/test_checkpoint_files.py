@@ -78,6 +78,9 @@ def test_broken_files(tmp_path):
                 read_checkpoint(tmp_path / name, STATE)
     with pytest.raises(InputError, match="there is no file"):
         read_checkpoint(tmp_path / "none.pt", STATE)
+    (tmp_path / "text.pt").write_text("my notes")
+    with pytest.raises(InputError, match=r"text\.pt is no checkpoint"):
+        read_checkpoint(tmp_path / "text.pt", STATE)
     torch.save([1, 2], tmp_path / "list.pt")
     with pytest.raises(InputError, match="holds a list, not a dictionary of named tensors"):
         read_checkpoint(tmp_path / "list.pt", STATE)

@@ -61,7 +61,9 @@ def run(arguments: Sequence[str]) -> int:
     except typer.Exit as asked:
         return asked.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        return _fail(KeyboardInterrupt(), "interrupted; the same command continues from what is on the disk")
+        return _fail(
+            KeyboardInterrupt(), "interrupted; the same command continues from what is on the disk, if anything"
+        )
     except AgreedError as error:
         if error.speaks:
             print(f"landscape: {error}", file=sys.stderr, flush=True)
