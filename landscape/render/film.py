@@ -284,7 +284,7 @@ class Film:
         losses = [run.loss if np.isfinite(run.loss).any() else run.projected_loss for run in self.runs]
         distances = [run.distance for run in self.runs]
         self._panels: list[CurvePanel | DensityPanel] = [
-            CurvePanel(self._figure.add_axes(boxes[0]), self.runs, losses, "loss at the checkpoint", loss=True),
+            CurvePanel(self._figure.add_axes(boxes[0]), self.runs, losses, "loss, dashed: projected", loss=True),
             CurvePanel(self._figure.add_axes(boxes[1]), self.runs, distances, "distance from the plane", loss=False),
         ]
         if self.densities:

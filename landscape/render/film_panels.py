@@ -50,7 +50,8 @@ class CurvePanel:
         self, axes: Axes, runs: Sequence[PathOnSurface], values: list[Array], heading: str, *, loss: bool
     ) -> None:
         self.axes, self.runs, self.values = axes, runs, values
-        finite = np.concatenate(values)
+        projected = [run.projected_loss for run in runs] if loss else []
+        finite = np.concatenate([*values, *projected])
         finite = finite[np.isfinite(finite)]
         self.logarithmic = loss and bool(len(finite) and finite.min() > 0 and finite.max() > 5 * finite.min())
         first = min(int(run.steps[0]) for run in runs)
@@ -69,6 +70,8 @@ class CurvePanel:
         axes.set_title(heading + suffix, pad=10, parse_math=False)
         for index, (run, curve) in enumerate(zip(runs, values, strict=True)):
             color = PALE + (1 - PALE) * np.array(to_rgb(run_style(index).line))
+            if loss:
+                axes.plot(run.steps, run.projected_loss, color=tuple(color), linewidth=1.1, linestyle=(0, (3, 2)))
             axes.plot(run.steps, curve, color=tuple(color), linewidth=1.6)
 
     def prepare(self) -> None:
