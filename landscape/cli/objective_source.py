@@ -8,6 +8,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
+import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -104,12 +105,26 @@ def load_objective(source: str, arguments: Mapping[str, Any], trained: bool = Tr
     module = _load_file(Path(place)) if place.endswith(".py") else _import_module(place)
     function = _find_function(module, place, name)
     _check_arguments(function, source, arguments)
-    objective = function(**arguments)
+    objective = _called(function, source, arguments)
     from landscape.objective import Objective
 
     if not isinstance(objective, Objective):
         raise InputError(f"{source} returned a {type(objective).__name__}; it must return a landscape.Objective")
     return objective
+
+
+def _called(function: Callable[..., Any], source: str, arguments: Mapping[str, Any]) -> Any:
+    """What the user's function returns; its own failure is one message, with the last line of theirs."""
+    try:
+        return function(**arguments)
+    except (TypeError, ValueError) as error:
+        frames = traceback.extract_tb(error.__traceback__)[1:]
+        foreign = (str(Path(__file__).parents[1]), "site-packages", str(Path(inspect.__file__).parent))
+        own = [frame for frame in frames if not any(part in frame.filename for part in foreign)] or list(frames)
+        where = f" ({own[-1].filename}:{own[-1].lineno})" if own else ""
+        given = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"{source}({given}) failed: {type(error).__name__}: {reason}{where}") from error
 
 
 def _make_importable(folder: Path) -> None:

@@ -49,7 +49,7 @@ def mortal():
     return ls.Objective(Killed(network), torch.nn.functional.cross_entropy, (x, (x.prod(1) > 0).long()))
 
 def bug():
-    raise ValueError("a bug of the user")
+    raise RuntimeError("a bug of the user")
 """
 
 
@@ -282,7 +282,7 @@ def test_results_that_cannot_be_read(capsys):
 def test_unexpected_errors_show_where(capsys, monkeypatch):
     assert spectrum(source="mine.py:bug") == 1
     error = capsys.readouterr().err
-    assert "landscape: unexpected ValueError: a bug of the user" in error
+    assert "landscape: unexpected RuntimeError: a bug of the user" in error
     assert "line" in error
     assert "in bug" in error
     monkeypatch.setenv("LANDSCAPE_DEBUG", "1")

@@ -22,6 +22,9 @@ def build(seed=0, samples=None):
 def other():
     return 3
 
+def narrow(width=1):
+    return build(torch.nn.Linear(width, 1))
+
 def broken():
     return 1 / 0
 """
@@ -58,7 +61,7 @@ def test_file_module_and_zoo():
         ("gone.py:build", {}, r"there is no file .*gone\.py"),
         ("gone.mine:build", {}, "there is no module gone"),
         ("lib/mine.py:biuld", {}, "has no function biuld; did you mean build"),
-        ("lib/mine.py:xyz", {}, "has no function xyz; it has build, other, broken"),
+        ("lib/mine.py:xyz", {}, "has no function xyz; it has build, other, narrow, broken"),
         ("lib/mine.py:build", {"width": 3}, r"takes \(seed=0, samples=None\), but with --set: .*'width'"),
         ("lib/mine.py:build", {"device": "cpu"}, "to use --device, let it take that argument"),
         ("lib/mine.py:other", {}, r"returned a int; it must return a landscape\.Objective"),
@@ -67,6 +70,11 @@ def test_file_module_and_zoo():
 def test_bad_sources(source, arguments, message):
     with pytest.raises(InputError, match=message):
         load_objective(source, arguments)
+
+
+def test_a_failing_function_is_one_message_with_the_line_of_the_user():
+    with pytest.raises(InputError, match=r"lib/mine\.py:narrow\(width='abc'\) failed: TypeError: .*mine\.py:15\)$"):
+        load_objective("lib/mine.py:narrow", {"width": "abc"})
 
 
 def test_errors_of_the_user_keep_their_traceback():
