@@ -82,6 +82,15 @@ MEANINGS: dict[str, tuple[str, str]] = {
     "path_distance": ("distance of each checkpoint from the plane", "parameter"),
 }
 
+# kind of result → what messages call it
+NAMES = {
+    "spectral_density": "an eigenvalue density",
+    "eigen_pairs": "eigenpairs",
+    "surface": "a surface",
+    "trajectory": "a recorded run",
+    "trajectory_segment": "a piece of a recorded run",
+}
+
 Groups = dict[str, dict[str, Any]]
 Arrays = dict[str, np.ndarray]
 
@@ -181,6 +190,11 @@ def opened(path: Path, kinds: set[str]) -> Iterator[tuple[str, h5py.File]]:
                 raise InputError(f"{path} is an HDF5 file of another program; give a file that landscape wrote")
             check_schema(path, int(file.attrs["schema_version"]))
             kind = str(file.attrs["kind"])
+            if kind not in kinds and kind in NAMES:
+                needed = " or ".join(
+                    dict.fromkeys(NAMES.get(other, other) for other in sorted(kinds - {"trajectory_segment"}))
+                )
+                raise InputError(f"{path} holds {NAMES[kind]} ({kind}); {needed} is needed")
             if kind not in kinds:
                 raise InputError(
                     f"{path} holds a {kind!r}, not one of: {', '.join(sorted(kinds))}; if it is newer, {UPGRADE}"

@@ -104,7 +104,7 @@ def test_what_is_a_trajectory(run, tmp_path):
     for name, words in {
         "text.h5": "is not an HDF5 file",
         "foreign.h5": "of another program",
-        "density.h5": "holds a 'spectral_density'",
+        "density.h5": "holds an eigenvalue density .spectral_density.; a recorded run is needed",
         "gone.h5": "there is no file",
     }.items():
         with pytest.raises(InputError, match=words):
