@@ -21,6 +21,7 @@ class Job(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     command: ClassVar[str]
+    foreign: ClassVar[tuple[str, ...]] = (".png", ".svg", ".pdf", ".mp4", ".gif")  # not the names of results
 
     output: Path
     overwrite: bool = False
@@ -62,6 +63,8 @@ class Job(BaseModel):
         """
         if not self.output.name or self.output.is_dir():
             raise InputError(f"cannot write {self.output}: it is a folder; give the name of a file in it")
+        if self.output.suffix.lower() in self.foreign:
+            raise InputError(f"--output {self.output}: the result is an HDF5 file; call it {self.output.stem}.h5")
         if self.figure_path == self.output:
             raise InputError(f"--output and --figure are the same file, {self.output}; call the result something.h5")
         return self

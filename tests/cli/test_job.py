@@ -31,7 +31,8 @@ def test_flags_win_over_the_job_file(tmp_path):
         ("steps = 1.5", {}, r"steps is 1\.5, but it should be a valid integer"),
         ("set = 3", {}, r"set is 3, but it should be a valid dictionary"),
         ("tol == 1", {}, r"is not a TOML file: .*line 1"),
-        ("", {"output": "a.png", "figure": "a.png"}, "same file"),
+        ("", {"output": "a.h5", "figure": "a.h5"}, "same file"),
+        ("", {"output": "a.mp4"}, "the result is an HDF5 file; call it a.h5"),
     ],
 )
 def test_bad_jobs(tmp_path, toml, flags, message):

@@ -27,6 +27,7 @@ class VideoJob(Job):
     """Everything that `landscape video` can be told."""
 
     command: ClassVar[str] = "video"
+    foreign: ClassVar[tuple[str, ...]] = ()  # the encoder says which names it writes
 
     output: Path = Path("video.mp4")
     surface: Path | None = None
