@@ -26,6 +26,7 @@ from landscape.records import Surface
 from landscape.store import RunState
 
 if TYPE_CHECKING:
+    from landscape.parallel import Collectives
     from landscape.trajectory import Trajectory
 
 Array = NDArray[np.float64]
@@ -115,10 +116,10 @@ def loss_surface(
             projections.extend(aligned[0].project(run) for run in several)
 
     refused_together(prepare, world)
-    projections = world.broadcast_object(projections)
-    points = _Points(
-        objective, aligned[0], several, projections, *_grid(plane, projections, resolution, margin, extent)
-    )
+    # The bits of rank 0: ranks may have computed the plane on different processors.
+    common = _same_on_all_ranks(aligned[0], world)
+    projections, x, y = world.broadcast_object((projections, *_grid(common, projections, resolution, margin, extent)))
+    points = _Points(objective, common, several, projections, x, y)
     configuration = points.describe()
     if state is not None and not isinstance(state, RunState):
         state = RunState(state, configuration)
@@ -164,10 +165,8 @@ class _Points:
         self.coordinates = np.concatenate([np.zeros((0, 2)), *(found for found, _ in projections)])
         self.distances = np.concatenate([np.zeros(0), *(left for _, left in projections)])
         self.checkpoints = [(run, number) for run in runs for number in range(len(run))]
-        world = objective.grid.world
-        # The bits of rank 0's plane: ranks may have computed it on different processors.
-        self._origin = _shared(plane.origin, world).to(objective.device)
-        self._directions = _shared(plane.directions, world).to(objective.device)
+        self._origin = torch.from_numpy(np.array(plane.origin)).to(objective.device)
+        self._directions = torch.from_numpy(np.array(plane.directions)).to(objective.device)
         self._buffers = {
             name: torch.as_tensor(value).to(objective.buffers[name])
             for name, value in plane.buffers.items()
@@ -204,7 +203,7 @@ class _Points:
             **self.objective.describe(),
             "metrics": list(self.objective.metrics),
             "plane": self.plane.kind,
-            "plane_sha256": self.objective.grid.world.broadcast_object(self.plane.digest()),
+            "plane_sha256": self.plane.digest(),
             "runs": [run.digest() for run in self.runs],
             "x": [float(self.x[0]), float(self.x[-1]), len(self.x)],
             "y": [float(self.y[0]), float(self.y[-1]), len(self.y)],
@@ -367,10 +366,34 @@ def _numbers(resolution: int | tuple[int, int]) -> tuple[int, ...]:
     return tuple(resolution) if isinstance(resolution, Sequence) else (resolution, resolution)
 
 
-def _shared(values: NDArray[Any], world: Any) -> Tensor:
-    tensor = torch.from_numpy(np.ascontiguousarray(values).copy())
+def _same_on_all_ranks(plane: Plane, world: Collectives) -> Plane:
+    """The plane of rank 0 (collective); the points of its anchors come from files and stay."""
+    if world.size == 1:
+        return plane
+    small = {
+        name: getattr(plane, name)
+        for name in (
+            "axes",
+            "kind",
+            "unit",
+            "explained_variance",
+            "explained_variance_null",
+            "curvature",
+            "anchors",
+            "extent",
+        )
+    }
+    shared = world.broadcast_object({**small, "dtype": plane.origin.dtype, "buffers": dict(plane.buffers)})
+    dtype = shared.pop("dtype")
+    return dataclasses.replace(
+        plane, origin=_shared(plane.origin, dtype, world), directions=_shared(plane.directions, dtype, world), **shared
+    )
+
+
+def _shared(values: NDArray[Any], dtype: Any, world: Collectives) -> NDArray[Any]:
+    tensor = torch.from_numpy(np.array(values, dtype, order="C"))
     world.broadcast(tensor)
-    return tensor
+    return np.asarray(tensor.numpy())
 
 
 def _several(runs: Any) -> tuple[Trajectory, ...]:

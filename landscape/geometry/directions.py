@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from landscape.errors import InputError
 from landscape.geometry.layout import Layout
+from landscape.geometry.products import dot, norm
 
 Array = NDArray[np.float64]
 
@@ -67,7 +68,7 @@ def orthonormal(first: Array, second: Array, what: str) -> Array:
     InputError
         If they span no plane.
     """
-    sizes = [float(np.linalg.norm(vector)) for vector in (first, second)]
+    sizes = [norm(vector) for vector in (first, second)]
     if not all(np.isfinite(sizes)):
         raise InputError(f"{what} hold NaN or inf")
     if min(sizes) == 0:
@@ -75,8 +76,8 @@ def orthonormal(first: Array, second: Array, what: str) -> Array:
     along = first.astype(float) / sizes[0]
     across = second.astype(float) / sizes[1]
     for _ in range(2):  # once leaves a part of the size of rounding over what is left
-        across = across - along * (along @ across)
-    left = float(np.linalg.norm(across))
+        across = across - along * dot(along, across)
+    left = norm(across)
     if left < DEPENDENT:
         raise InputError(f"{what} span no plane: they lie on a line")
     return np.stack([along, across / left])

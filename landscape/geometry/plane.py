@@ -14,6 +14,7 @@ from landscape.errors import InputError
 from landscape.geometry.directions import filter_normalized, gaussian_directions, orthonormal, signed
 from landscape.geometry.layout import Layout, Selection, layout_of
 from landscape.geometry.principal import principal_components
+from landscape.geometry.products import dot, norm, product
 
 if TYPE_CHECKING:
     from landscape.records import EigenPairs
@@ -161,7 +162,7 @@ class Plane:
         found = principal_components(several, layout, reference, mask, [number - 1 for number in components])
         first, second = (signed(direction) for direction in found.directions)
         directions = orthonormal(first, second, "the principal components")
-        turned = np.array([a @ b for a, b in zip(directions, found.directions, strict=True)])
+        turned = np.array([dot(a, b) for a, b in zip(directions, found.directions, strict=True)])
         coordinates = found.coordinates * np.sign(turned)
         if origin == "last":
             coordinates = coordinates - coordinates[len(several[0]) - 1]
@@ -208,7 +209,7 @@ class Plane:
                 f"indices must be two different numbers from 0 to {len(pairs.values) - 1}, not {tuple(indices)}"
             )
         columns = list(indices)
-        first, second = np.asarray(pairs.vectors, float)[:, columns].T
+        first, second = np.asarray(pairs.vectors)[:, columns].T.astype(float)
         curvature = np.asarray(pairs.values, float)[columns]
         rise = max(abs(pairs.loss), 1.0) if np.isfinite(pairs.loss) else 1.0
         steepest = float(np.abs(curvature).max())
@@ -279,7 +280,7 @@ class Plane:
         reach = 1.0
         if normalize is None:
             directions = orthonormal(directions[0], directions[1], "the random directions")
-            reach = float(np.linalg.norm(theta.astype(float))) or 1.0
+            reach = norm(theta) or 1.0
         return cls(
             theta,
             directions,
@@ -320,7 +321,9 @@ class Plane:
         origin = vectors["a"]
         differences = [vectors[name].astype(float) - origin for name in ("b", "c")]
         directions = orthonormal(differences[0], differences[1], "the three points (two of them are the same, or all)")
-        anchors = {"a": np.zeros(2), "b": directions @ differences[0], "c": directions @ differences[1]}
+        anchors = {"a": np.zeros(2)}
+        for name, difference in zip(("b", "c"), differences, strict=True):
+            anchors[name] = np.array([dot(direction, difference) for direction in directions])
         return cls(
             origin,
             directions,
@@ -429,13 +432,14 @@ class Plane:
         for start in range(0, self.n, COLUMNS):
             part = slice(start, start + COLUMNS)
             directions = self.directions[:, part].astype(float)
-            gram += directions @ directions.T
-            products += (theta[:, part].astype(float) - self.origin[part]) @ directions.T
-        found = np.linalg.solve(gram, products.T).T.astype(np.float64, copy=False)
+            gram += product(directions, directions.T)
+            products += product(theta[:, part].astype(float) - self.origin[part], directions.T)
+        # Point by point: then no number of threads matters.
+        found = cast(Array, np.linalg.solve(gram, products[:, :, None])[:, :, 0])
         squares = np.zeros(len(theta))
         for start in range(0, self.n, COLUMNS):
             part = slice(start, start + COLUMNS)
-            left = theta[:, part].astype(float) - self.origin[part] - found @ self.directions[:, part].astype(float)
+            left = theta[:, part].astype(float) - self.origin[part] - product(found, self.directions[:, part])
             squares += np.einsum("tn,tn->t", left, left)
         return found, np.sqrt(squares)
 

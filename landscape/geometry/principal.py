@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from landscape.errors import InputError
 from landscape.geometry.layout import Layout, layout_of
+from landscape.geometry.products import eigh, norm, product
 from landscape.geometry.random_walk import centred, shares_of_such_walks
 
 if TYPE_CHECKING:
@@ -81,11 +82,11 @@ def principal_components(
     """
     products = _gram(runs, layout, reference, mask)
     gram = centred(products)
-    values, vectors = np.linalg.eigh(gram)
+    values, vectors = eigh(gram)
     values, vectors = values[::-1], vectors[:, ::-1]
     total = float(np.trace(gram))
     # What storing theta in its precision adds: about eps·‖theta‖ to every checkpoint, in another direction each.
-    rounding = len(gram) * (np.finfo(reference.dtype).eps * np.linalg.norm(reference.astype(float))) ** 2
+    rounding = len(gram) * (np.finfo(reference.dtype).eps * norm(reference)) ** 2
     there = int((values > max(LEAST_SHARE * values[0], rounding)).sum())
     if max(wanted) >= there:
         raise InputError(f"{_why_not(runs, there)}: component {max(wanted) + 1} does not exist")
@@ -97,7 +98,7 @@ def principal_components(
         share = weights[start : start + len(block)]
         for part in _columns(layout.n):
             differences = block[:, part].astype(float) - reference[part]
-            directions[:, part] += share.T @ differences
+            directions[:, part] += product(share.T, differences)
             mean[part] += differences.sum(0) / len(gram)
     if mask is not None:
         directions[:, ~mask] = 0
@@ -128,7 +129,7 @@ def _gram(runs: Sequence[Trajectory], layout: Layout, reference: NDArray[Any], m
                     beside = slice(before, before + len(held))
                     before += len(held)
                     other = differences if held is block else _differences(held, reference, mask, part)
-                    gram[rows, beside] += differences @ other.T
+                    gram[rows, beside] += product(differences, other.T)
             _check_finite(gram[rows, rows], runs, start)
             gram[begin:end, rows] = gram[rows, begin:end].T
         begin = end

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from landscape.errors import InputError
+from landscape.geometry.products import eigh
 
 Array = NDArray[np.float64]
 
@@ -51,7 +52,7 @@ def random_walk_shares(lengths: Sequence[ArrayLike], starts: ArrayLike | None = 
         begin = stop
     if not gram.any():
         raise InputError("a random walk needs at least two different points")
-    values = np.linalg.eigvalsh(centred(gram))[::-1].clip(min=0)
+    values = eigh(centred(gram))[0][::-1].clip(min=0)
     return values / values.sum()
 
 
