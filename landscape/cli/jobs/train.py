@@ -74,8 +74,8 @@ class TrainCommand(Command[TrainJob]):
         job = self.job
         self.objective = objective_of(job)
         announce(
-            f"train: {job.epochs} epoch{'s' if job.epochs > 1 else ''} of {job.optimizer} on {job.objective}, {self.objective.n} parameters, "
-            f"{self.objective.samples} samples",
+            f"train: {job.epochs} epoch{'s' if job.epochs > 1 else ''} of {job.optimizer} on {job.objective}, "
+            f"{self.objective.n} parameters, {self.objective.samples} samples",
             grid,
         )
 
