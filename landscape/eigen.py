@@ -63,12 +63,12 @@ def eigenpairs(
     ``converged`` false.
 
     What is guaranteed: within its residual of every value lies an eigenvalue. The residuals are right up to the
-    estimated rounding of the products (the worst that was measured, in float32: 1.43 times what was claimed). That none was missed is probable, not
-    certain, as for every method that starts from one random vector; misses become rarer with ``tol`` (none with the
-    default in 80 runs on an exact spectrum of a trained network, some with 1e-2). Of a multiple eigenvalue the Krylov
-    space of one vector holds one copy; others appear by rounding, late or never. Where that space is exhausted
-    (identity, low rank plus a multiple of the identity, k near n), fresh random vectors in the complement go on until
-    they add nothing, and all copies are found.
+    estimated rounding of the products (the worst that was measured, in float32: 1.43 times what was claimed). That none
+    was missed is probable, not certain, as for every method that starts from one random vector; misses become rarer
+    with ``tol`` (none with the default in 80 runs on an exact spectrum of a trained network, some with 1e-2). Of a
+    multiple eigenvalue the Krylov space of one vector holds one copy; others appear by rounding, late or never. Where
+    that space is exhausted (identity, low rank plus a multiple of the identity, k near n), fresh random vectors in the
+    complement go on until they add nothing, and all copies are found.
 
     Parameters
     ----------
