@@ -38,7 +38,7 @@ def main() -> None:
     objective = ls.Objective(model, loss, (inputs, targets))
     plane = ls.Plane.pca(run)
     print(f"{len(run)} checkpoints; explained variance {plane.explained_variance.round(2)}")
-    print(f"of a random walk of as many steps: {plane.explained_variance_null.round(2)}")
+    print(f"of random walks with steps of the same lengths: {plane.explained_variance_null.round(2)}")
     print(f"distance from the plane: at most {plane.residual(run).max():.2g}")
 
     surface = ls.loss_surface(objective, plane, resolution=31)

@@ -132,6 +132,12 @@ def loss_surface(
             "configuration": configuration,
             "grid": objective.grid.describe(),
             "resumed_points": resumed,
+            # Their recorded losses are those of an objective, not of mini-batches, and can be compared with it.
+            "runs_of_an_objective": [
+                label
+                for label, run in zip(_labels(several), several, strict=True)
+                if "data_sha256" in run.provenance.get("configuration", {})
+            ],
             "forward_passes_per_point": points.fast.passes,
             "memory_layout": points.fast.layout,
         },
@@ -240,6 +246,8 @@ class _Points:
             path_recorded_loss=np.concatenate([np.zeros(0), *(run.losses for run in runs)]).astype(float),
             path_distance=self.distances,
             n=plane.n,
+            parameters=plane.parameters,
+            batchnorm="eval" if plane.buffers else "none",
             theta_sha256=self._origin_digest(),
             evaluations=self.total,
         )

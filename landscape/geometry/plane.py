@@ -68,6 +68,8 @@ class Plane:
         The points themselves (theta with buffers), for their true loss.
     runs : tuple of Trajectory
         What the plane was made of, and what :func:`~landscape.loss_surface` draws on it.
+    parameters : str
+        Which parameters the directions were restricted to; "" means all.
     extent : (x_min, x_max, y_min, y_max)
         The part that is worth looking at, without margin.
 
@@ -94,6 +96,7 @@ class Plane:
     anchors: Mapping[str, Array] = field(default_factory=lambda: {"origin": np.zeros(2)})
     anchor_points: Mapping[str, Any] = field(default_factory=dict)
     runs: tuple[Trajectory, ...] = ()
+    parameters: str = ""
     extent: Extent = (-1.0, 1.0, -1.0, 1.0)
 
     def __post_init__(self) -> None:
@@ -178,6 +181,7 @@ class Plane:
             explained_variance_null=found.null,
             anchor_points={"origin": last} if origin == "last" else {},
             runs=several,
+            parameters=_chosen(parameters),
             extent=_box(coordinates),
         )
 
@@ -290,6 +294,7 @@ class Plane:
             shapes=layout.shapes,
             buffers=_buffers(objective),
             unit=DISTANCE if normalize is None else "norms of the filters",
+            parameters=_chosen(parameters),
             extent=(-reach, reach, -reach, reach),
         )
 
@@ -442,6 +447,15 @@ class Plane:
             left = theta[:, part].astype(float) - self.origin[part] - product(found, self.directions[:, part])
             squares += np.einsum("tn,tn->t", left, left)
         return found, np.sqrt(squares)
+
+
+def _chosen(parameters: Selection) -> str:
+    """A selection of parameters in a few words."""
+    if parameters is None:
+        return ""
+    if isinstance(parameters, str):
+        return parameters
+    return "that a function chose" if callable(parameters) else ", ".join(parameters)
 
 
 def _last(thing: Any) -> Any:

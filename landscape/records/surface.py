@@ -77,8 +77,10 @@ class Surface(Record):
         Distance of each checkpoint from the plane.
     n : int
         Number of parameters.
+    parameters : str
+        Which parameters the directions were restricted to, as they were chosen; "" means all.
     batchnorm : str
-        What batch norm used: "eval" means the statistics of the origin.
+        What batch norm used: "eval" means the statistics of the origin, "none" that there are none.
     theta_sha256 : str
         Digest of the origin.
     evaluations : int
@@ -117,6 +119,7 @@ class Surface(Record):
     path_recorded_loss: Array = field(default_factory=lambda: np.zeros(0))
     path_distance: Array = field(default_factory=lambda: np.zeros(0))
     n: int = 0
+    parameters: str = ""
     batchnorm: str = "eval"
     theta_sha256: str = ""
     evaluations: int = 0
@@ -140,6 +143,12 @@ class Surface(Record):
                 )
             )
         return tuple(found)
+
+    @property
+    def lowest_is_on_the_edge(self) -> bool:
+        """Whether the lowest grid point is on the border, so that lower ones may lie outside."""
+        x, y, _ = self.lowest
+        return x in (self.x[0], self.x[-1]) or y in (self.y[0], self.y[-1])
 
     @property
     def holes(self) -> int:

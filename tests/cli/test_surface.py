@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ import torch
 
 import landscape as ls
 from landscape.cli import run
+from landscape.cli.summaries.surface import surface_in_words
 from landscape.parallel import mpiexec_command
 
 SOURCE = """
@@ -186,3 +188,22 @@ def test_two_ranks_write_the_same_surface(tmp_path):
     one, two = (ls.load(tmp_path / f"{ranks}.h5") for ranks in (0, 2))
     assert np.array_equal(one.loss, two.loss) and np.array_equal(one.path_loss, two.path_loss)
     assert two.provenance["grid"]["ranks"] == 2
+
+
+def test_words_say_what_a_picture_could_hide():
+    record = ls.Surface(
+        x=np.array([0.0, 1.0]), y=np.array([0.0, 1.0, 2.0]), loss=np.array([[3.0, 2.0], [2.0, 1.0], [4.0, 2.0]]),
+        plane="pca", explained_variance=np.array([0.9, 0.05]), parameters="1.*", batchnorm="none",
+        path_names=np.array(["SGD"]), path_run=np.zeros(2, np.int64), path_step=np.array([0, 5]),
+        path_coordinates=np.zeros((2, 2)), path_loss=np.array([2.0, 1.0]), path_projected_loss=np.array([2.0, 1.0]),
+        path_recorded_loss=np.array([2.0, 1.2]), path_distance=np.zeros(2),
+        provenance={"runs_of_an_objective": ["SGD"]},
+    )  # fmt: skip
+    text = "\n".join(surface_in_words(record))
+    assert "90 % + 5 % of the runs' (of the parameters 1.*)" in text
+    assert "1 at (1, 1) (on the edge of the grid: lower ones may lie outside)" in text
+    assert "run SGD, step 5: the recorded loss is 1.2, this objective's 1: another function, or other data" in text
+    assert "batch norm" not in text
+    of_a_loop = dataclasses.replace(record, provenance={}, batchnorm="eval")
+    assert "WARNING" not in "\n".join(surface_in_words(of_a_loop))
+    assert "batch norm" in "\n".join(surface_in_words(of_a_loop))

@@ -17,6 +17,7 @@ class Run:
         self.losses = np.full(len(self.theta_), np.nan)
         self.block, self.name, self.buffers = block, name, buffers or {}
         self.n = self.theta_.shape[1]
+        self.provenance: dict = {}
 
     def __len__(self) -> int:
         return len(self.theta_)

@@ -9,6 +9,8 @@ import numpy as np
 if TYPE_CHECKING:
     from landscape.records import PathOnSurface, Surface
 
+DIFFERENT = 1e-3  # relative: more than the rounding of another computer
+
 PLANES = {
     "pca": "principal components of the runs",
     "eigenvectors": "eigenvectors",
@@ -20,12 +22,16 @@ PLANES = {
 def surface_in_words(surface: Surface) -> list[str]:
     """Lines that state where the surface lies, its extremes, and what happens to the runs on it."""
     x, y, lowest = surface.lowest
+    edge = " (on the edge of the grid: lower ones may lie outside)" if surface.lowest_is_on_the_edge else ""
     rows = [
         ("plane", f"{PLANES.get(surface.plane, surface.plane)}: {' and '.join(map(str, surface.axes))}"),
         ("explained variance", variance_in_words(surface)),
         ("curvature", curvature_in_words(surface)),
         ("grid", grid_in_words(surface)),
-        ("lowest", f"{lowest:.6g} at ({x:.4g}, {y:.4g})" if np.isfinite(lowest) else "no point has a finite loss"),
+        (
+            "lowest",
+            f"{lowest:.6g} at ({x:.4g}, {y:.4g}){edge}" if np.isfinite(lowest) else "no point has a finite loss",
+        ),
         ("highest", highest_in_words(surface)),
         ("holes", f"{surface.holes} points have no finite loss" if surface.holes else ""),
         *(
@@ -33,9 +39,12 @@ def surface_in_words(surface: Surface) -> list[str]:
             for name, loss in zip(surface.anchor_names, surface.anchor_loss, strict=True)
         ),
         *((f"run {path.name}", line) for path in surface.paths for line in path_in_words(path)),
+        *(("WARNING", line) for line in other_functions_in_words(surface)),
         (
             "batch norm",
-            "statistics of the plane's origin; each checkpoint of a run has its own" if surface.path_names.size else "",
+            "statistics of the plane's origin; each checkpoint of a run has its own"
+            if surface.path_names.size and surface.batchnorm == "eval"
+            else "",
         ),
         ("cost", cost_in_words(surface)),
     ]
@@ -52,7 +61,8 @@ def variance_in_words(surface: Surface) -> str:
     shares, null = surface.explained_variance, surface.explained_variance_null
     if not np.isfinite(shares).all():
         return ""
-    text = f"{_percent(shares[0])} + {_percent(shares[1])} of the runs'"
+    chosen = f" (of the parameters {surface.parameters})" if surface.parameters else ""
+    text = f"{_percent(shares[0])} + {_percent(shares[1])} of the runs'{chosen}"
     return text + (
         f"; random walks of the same step lengths: {_percent(null[0])} + {_percent(null[1])}"
         if np.isfinite(null).all()
@@ -90,6 +100,23 @@ def path_in_words(path: PathOnSurface) -> list[str]:
         f"its projection: loss {path.projected_loss[0]:.6g} to {path.projected_loss[-1]:.6g}, at most "
         f"{path.distance[farthest]:.4g} from the plane (step {path.steps[farthest]})",
     ]
+
+
+def other_functions_in_words(surface: Surface) -> list[str]:
+    """For each run that was recorded with another function, how far its recorded losses are from those here."""
+    comparable = surface.provenance.get("runs_of_an_objective", [])
+    lines = []
+    for index, path in enumerate(surface.paths):
+        recorded = surface.path_recorded_loss[surface.path_run == index]
+        with np.errstate(invalid="ignore"):
+            differences = np.abs(path.loss - recorded) / np.maximum(np.abs(path.loss), np.abs(recorded))
+        if path.name in comparable and np.isfinite(differences).any() and np.nanmax(differences) > DIFFERENT:
+            worst = int(np.nanargmax(differences))
+            lines.append(
+                f"run {path.name}, step {path.steps[worst]}: the recorded loss is {recorded[worst]:.6g}, this "
+                f"objective's {path.loss[worst]:.6g}: another function, or other data"
+            )
+    return lines
 
 
 def cost_in_words(surface: Surface) -> str:
