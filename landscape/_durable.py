@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from landscape.curvature import Operator
 from landscape.krylov import Lanczos, gaussian
@@ -139,13 +141,33 @@ class DurableLanczos:
             return
         basis = self.lanczos.basis
         full = np.concatenate(parts) if segments else None
-        shards = torch.empty(self.rows.rows, facts["vectors"], dtype=basis.dtype)
-        for index in range(facts["vectors"]):
-            vector = torch.empty(self.rows.n, dtype=basis.dtype)
-            if full is not None:
-                vector = torch.from_numpy(full[index].copy())
-            ranks.broadcast(vector)
-            shards[:, index] = self.rows.shard(vector)
+        shards = shards_of_first_rank(self.rows, full, facts["vectors"], basis.dtype)
         self.lanczos.restore(facts["alpha"], facts["beta"], facts["asymmetry"], shards, facts["exhausted"])
         self.resumed = self.steps
         self._saved_vectors = len(self.lanczos.basis) + int(self.lanczos.exhausted)
+
+
+def shards_of_first_rank(
+    rows: RowPartition, vectors: NDArray[Any] | None, count: int, dtype: torch.dtype
+) -> Iterator[Tensor]:
+    """Hand every rank its rows of vectors that the first rank has read (collective, one vector at a time).
+
+    Parameters
+    ----------
+    rows : RowPartition
+    vectors : (count, n) array
+        On the first rank; anything on the others.
+    count : int
+    dtype : torch.dtype
+        Of the vectors.
+
+    Yields
+    ------
+    (rows,) tensor
+    """
+    for index in range(count):
+        vector = torch.empty(rows.n, dtype=dtype)
+        if rows.collectives.rank == 0 and vectors is not None:
+            vector = torch.from_numpy(vectors[index].copy())
+        rows.collectives.broadcast(vector)
+        yield rows.shard(vector)

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from landscape._durable import shards_of_first_rank
 from landscape.curvature import Operator
 from landscape.errors import InputError
 from landscape.krylov import WHICH, RestartedLanczos, gaussian
@@ -126,8 +127,7 @@ def eigenpairs(
         first = _start_vector(start, operator)
         settings["start_sha256"] = hashlib.sha256(first.cpu().numpy().tobytes()).hexdigest()
     configuration = {**operator.describe(), **settings}
-    if state is not None and not isinstance(state, RunState):
-        state = RunState(state, configuration)
+    state = RunState.of(state, configuration)
     run = _DurableRun(operator.on(operator.grid), settings, first, state, checkpoint_seconds)
     ritz = run.until_checked(progress)
     pairs = _record(operator, run, ritz, settings)
@@ -316,16 +316,7 @@ class _DurableRun:
         if found is None:
             return
         arrays, facts, count = found
-
-        def shards() -> Iterator[Tensor]:
-            for index in range(count):
-                vector = torch.empty(self.rows.n, dtype=self.operator.dtype)
-                if ranks.rank == 0:
-                    vector = torch.from_numpy(full[index].copy())
-                ranks.broadcast(vector)
-                yield self.rows.shard(vector)
-
-        lanczos.restore(arrays, facts, shards())
+        lanczos.restore(arrays, facts, shards_of_first_rank(self.rows, full, count, self.operator.dtype))
         self.resumed = lanczos.products
         self._saved = (lanczos.rotations, count)
 

@@ -105,8 +105,7 @@ def spectral_density(
     else:
         settings |= {"probes": probes, "steps": min(steps, operator.n)}
     configuration = {**operator.describe(), **settings}
-    if state is not None and not isinstance(state, RunState):
-        state = RunState(state, configuration)
+    state = RunState.of(state, configuration)
     run = _deflated if method == "deflated" else _classical
     worker, recurrences = run(operator, settings, state, checkpoint_seconds, progress)
     density = _density(operator, recurrences, settings)

@@ -121,8 +121,7 @@ def loss_surface(
     projections, x, y = world.broadcast_object((projections, *_grid(common, projections, resolution, margin, extent)))
     points = _Points(objective, common, several, projections, x, y)
     configuration = points.describe()
-    if state is not None and not isinstance(state, RunState):
-        state = RunState(state, configuration)
+    state = RunState.of(state, configuration)
     values, resumed = _evaluated(points, state, checkpoint_seconds, progress)
     surface = points.surface(values)
     return dataclasses.replace(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from math import sqrt
 
 import numpy as np
@@ -20,6 +20,25 @@ Array = NDArray[np.float64]
 NORMAL_MEDIAN = 0.6745
 # A residual that is all rounding is this many times the rounding of one product at the most.
 BREAKDOWN = 4.0
+
+
+def rounding_seen(asymmetry: list[float], n: int, least: float) -> float:
+    """Norm of the rounding error of one product as far as it was seen, but not less than ``least``.
+
+    The asymmetry seen by two unit vectors is about 1/√n of the norm of the error of a product. The median over the
+    steps, because the first vectors lie along the outliers, where the error is not random but large.
+
+    Parameters
+    ----------
+    asymmetry : list of float
+        ``⟨q₋₁, A q⟩ - ⟨A q₋₁, q⟩`` of each step.
+    n : int
+        Length of the vectors.
+    least : float
+        Rounding of storing a vector, in units of the eigenvalues.
+    """
+    seen = sqrt(n) * float(np.median(np.abs(asymmetry))) / NORMAL_MEDIAN if asymmetry else 0.0
+    return max(seen, least)
 
 
 class Lanczos:
@@ -72,13 +91,8 @@ class Lanczos:
 
     @property
     def measured_rounding(self) -> float:
-        """Norm of the rounding error of one product as far as it was seen, at least that of storing a vector.
-
-        The asymmetry seen by two unit vectors is about 1/√n of the norm of the error of a product. The median over the
-        steps, because the first vectors lie along the outliers, where the error is not random but large.
-        """
-        seen = sqrt(self.rows.n) * float(np.median(np.abs(self.asymmetry))) / NORMAL_MEDIAN if self.asymmetry else 0.0
-        return max(seen, torch.finfo(self.basis.dtype).eps * self.norm)
+        """Norm of the rounding error of one product; see :func:`rounding_seen`."""
+        return rounding_seen(self.asymmetry, self.rows.n, torch.finfo(self.basis.dtype).eps * self.norm)
 
     @property
     def breakdown(self) -> float:
@@ -136,19 +150,19 @@ class Lanczos:
             "vectors": vectors,
         }
 
-    def restore(self, alpha: Array, beta: Array, asymmetry: Array, vectors: Tensor, exhausted: bool) -> None:
+    def restore(self, alpha: Array, beta: Array, asymmetry: Array, shards: Iterable[Tensor], exhausted: bool) -> None:
         """Continue from a checkpoint.
 
         Parameters
         ----------
         alpha, beta, asymmetry : arrays
             As written by :meth:`state`.
-        vectors : (rows, steps + 1) tensor
-            This rank's row shards of all basis vectors (one less if exhausted).
+        shards : iterable of (rows,) tensors
+            This rank's row shards of all steps + 1 basis vectors (one less if exhausted).
         exhausted : bool
         """
         self.alpha, self.beta, self.asymmetry = alpha.tolist(), beta.tolist(), asymmetry.tolist()
         self.exhausted = exhausted
         self.basis = Basis(self.rows, self.basis.dtype, self.basis.device)
-        for column in vectors.to(self.basis.device).T:
-            self.basis.append(column)
+        for shard in shards:
+            self.basis.append(shard.to(self.basis.device))

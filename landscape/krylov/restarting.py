@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from landscape.errors import ComputeError
-from landscape.krylov.lanczos import BREAKDOWN, NORMAL_MEDIAN
+from landscape.krylov.lanczos import BREAKDOWN, rounding_seen
 from landscape.krylov.orthogonalization import Basis
 from landscape.parallel.rows import RowPartition
 
@@ -181,9 +181,8 @@ class RestartedLanczos:
 
     @property
     def measured_rounding(self) -> float:
-        """Norm of the rounding error of one product; see :class:`~landscape.krylov.Lanczos`."""
-        seen = sqrt(self.rows.n) * float(np.median(np.abs(self.asymmetry))) / NORMAL_MEDIAN if self.asymmetry else 0.0
-        return max(seen, torch.finfo(self.basis.dtype).eps * self.norm)
+        """Norm of the rounding error of one product; see :func:`~landscape.krylov.lanczos.rounding_seen`."""
+        return rounding_seen(self.asymmetry, self.rows.n, torch.finfo(self.basis.dtype).eps * self.norm)
 
     @property
     def breakdown(self) -> float:

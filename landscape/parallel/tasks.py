@@ -46,9 +46,8 @@ def share_tasks(
     {0: 0, 1: 1, 2: 4}
     """
     todo = deque(tasks)
-    report = finished if finished is not None else _ignore
     if ranks.rank == 0:
-        _deal(todo, work, ranks, report)
+        _deal(todo, work, ranks, finished)
     else:
         _follow(todo, work, ranks)
     ranks.barrier()
@@ -71,8 +70,15 @@ def most_held(remaining: int, size: int) -> int:
 
 
 def _deal(
-    todo: deque[int], work: Callable[[int], Result], ranks: Collectives, finished: Callable[[int, Result], None]
+    todo: deque[int],
+    work: Callable[[int], Result],
+    ranks: Collectives,
+    finished: Callable[[int, Result], None] | None,
 ) -> None:
+    def report(task: int, result: Result) -> None:
+        if finished is not None:
+            finished(task, result)
+
     held = [len(hand) for hand in first_hands(todo, ranks.size)]
     for rank in range(1, ranks.size):
         _refill(rank, todo, held, ranks)
@@ -82,11 +88,11 @@ def _deal(
             rank, (task, result) = message
             held[rank] -= 1
             _refill(rank, todo, held, ranks)
-            finished(task, result)
+            report(task, result)
             holders = [rank for rank, number in enumerate(held) if number]
         if todo:
             task = todo.popleft()
-            finished(task, work(task))
+            report(task, work(task))
 
 
 def _refill(rank: int, todo: deque[int], held: list[int], ranks: Collectives) -> None:
@@ -109,7 +115,3 @@ def _follow(todo: deque[int], work: Callable[[int], Result], ranks: Collectives)
             continue
         task = mine.popleft()
         ranks.send_object((task, work(task)), 0)
-
-
-def _ignore(task: int, result: object) -> None:
-    """Do nothing with a result."""

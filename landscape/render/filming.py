@@ -216,7 +216,7 @@ def _drawn_by_workers(film: Film, options: dict[str, Any], workers: int) -> Iter
     futures: dict[int, Future[tuple[Pixels, Pixels]]] = {}
     total, limit = len(film), AHEAD * workers + 2
     try:
-        started = [pool.submit(_started) for _ in range(workers - 1)]
+        started = [pool.submit(os.getpid) for _ in range(workers - 1)]
         begun = 0
         for k in range(total):
             while k not in ready:
@@ -240,11 +240,7 @@ def _drawn_by_workers(film: Film, options: dict[str, Any], workers: int) -> Iter
 
 def _succeeded(future: Future[Any]) -> bool:
     """Whether a call has returned; raises what it raised."""
-    return future.done() and (future.result() is None)
-
-
-def _started() -> None:
-    """Returns when its process has started."""
+    return future.done() and future.result() is not None
 
 
 def _with_changes(still: Image, where: Pixels, pixels: Pixels) -> Image:

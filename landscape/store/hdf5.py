@@ -132,8 +132,7 @@ def write_file(path: Path, kind: str, groups: Groups, arrays: Arrays, header: Ma
     def fill(temporary: Path) -> None:
         with new_file(temporary, {**facts, "content_sha256": _digest(kind, groups, arrays)}, groups) as file:
             for name, array in arrays.items():
-                text = array.dtype.kind == "U"
-                add_array(file, name, data=array.astype(h5py.string_dtype()) if text else array)
+                add_array(file, name, data=storable(array))
 
     replace_file(path, fill)
 
@@ -149,6 +148,11 @@ def new_file(path: Path, facts: Mapping[str, Any], groups: Groups) -> Iterator[h
         for name, values in groups.items():
             _write_values(file.attrs if name == "" else file.create_group(name, track_order=True).attrs, values)
         yield file
+
+
+def storable(array: np.ndarray) -> np.ndarray:
+    """The array in a type that HDF5 has: text of any length, numbers as they are."""
+    return array.astype(h5py.string_dtype()) if array.dtype.kind == "U" else array
 
 
 def add_array(file: h5py.File, name: str, **what: Any) -> h5py.Dataset:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
-import numpy as np
 
 from landscape.store.configuration import plain
 from landscape.store.hdf5 import (
@@ -22,6 +21,7 @@ from landscape.store.hdf5 import (
     read_array,
     read_groups,
     replace_file,
+    storable,
 )
 
 TRAJECTORY = "trajectory"
@@ -112,7 +112,7 @@ def write_rows(path: Path, kind: str, groups: Groups, arrays: Arrays, rows: int,
     def fill(temporary: Path) -> None:
         with new_file(temporary, facts, groups) as file:
             for name, array in arrays.items():
-                add_array(file, name, data=_storable(array))
+                add_array(file, name, data=storable(array))
             start = 0
             for part in parts:
                 stop = start + len(next(iter(part.values())))
@@ -120,11 +120,7 @@ def write_rows(path: Path, kind: str, groups: Groups, arrays: Arrays, rows: int,
                     if name not in file:
                         dtype = h5py.string_dtype() if array.dtype.kind == "U" else array.dtype
                         add_array(file, name, shape=(rows, *array.shape[1:]), dtype=dtype)
-                    file[name][start:stop] = _storable(array)
+                    file[name][start:stop] = storable(array)
                 start = stop
 
     replace_file(path, fill)
-
-
-def _storable(array: np.ndarray) -> np.ndarray:
-    return array.astype(h5py.string_dtype()) if array.dtype.kind == "U" else array

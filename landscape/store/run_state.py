@@ -59,6 +59,11 @@ class RunState:
                 "run with that configuration to finish it, choose another output, or pass --overwrite to drop it"
             )
 
+    @classmethod
+    def of(cls, state: RunState | str | os.PathLike[str] | None, configuration: Mapping[str, Any]) -> RunState | None:
+        """The state that a caller asks for: an open one as it is, that in a folder, or none."""
+        return state if state is None or isinstance(state, RunState) else cls(state, configuration)
+
     def __len__(self) -> int:
         """How many segments can be read."""
         if self._readable is None:
