@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from landscape import optim, render
     from landscape._load import load
-    from landscape.curvature import EmpiricalFisher, GaussNewton, Hessian
+    from landscape.curvature import EmpiricalFisher, GaussNewton, GradientCovariance, Hessian
     from landscape.eigen import eigenpairs
     from landscape.errors import ComputeError, InputError, LandscapeError
     from landscape.geometry import Plane
@@ -30,6 +30,7 @@ _MODULE_OF = {
     "Hessian": "landscape.curvature",
     "GaussNewton": "landscape.curvature",
     "EmpiricalFisher": "landscape.curvature",
+    "GradientCovariance": "landscape.curvature",
     "spectral_density": "landscape.spectrum",
     "SpectralDensity": "landscape.records",
     "eigenpairs": "landscape.eigen",
@@ -54,6 +55,7 @@ __all__ = [
     "Hessian",
     "GaussNewton",
     "EmpiricalFisher",
+    "GradientCovariance",
     "spectral_density",
     "SpectralDensity",
     "eigenpairs",

@@ -130,6 +130,22 @@ class Loss:
         )
         return values * shares[counted].to(values)
 
+    def shares(self, batch: Batch) -> Tensor:
+        """Every counted sample's part of the denominator, ``(samples,)`` float64, in the order of :meth:`per_sample`.
+
+        Samples, tokens, or sums of class weights; zero where all of a sample's targets are ignored.
+        """
+        torch_loss = self._torch_loss()
+        if torch_loss is not None and self.reduction != "sum":
+            counts = _counted_targets(batch[1], torch_loss[1])
+            return counts * (self.denominator(batch) / self._known_denominator(batch))
+        size = batch_size(batch)
+        if self.weight is None:
+            return torch.ones(size, dtype=torch.float64)
+        weights = [self.denominator(rows(batch, slice(i, i + 1))) for i in range(size)]
+        shares = torch.tensor(weights, dtype=torch.float64)
+        return shares if self.reduction == "sum" else shares[shares > 0]
+
     def settle(self, model: Model, batch: Batch) -> None:
         """Find out whether the loss is a mean or a sum, and check that its denominator for a batch is right.
 
@@ -238,6 +254,20 @@ class Loss:
         if weight is None:
             return float(counted.numel())
         return float(weight.detach().double()[counted.to(weight.device)].sum())
+
+
+def _counted_targets(target: Tensor, options: dict[str, Any]) -> Tensor:
+    """What every sample adds to the denominator of torch's mean cross entropy, ``(samples,)`` float64."""
+    samples = target.shape[0] if target.dim() > 0 else 1
+    if torch.is_floating_point(target):  # Class probabilities, (N, C, ...): one loss per sample and position.
+        each = target.numel() / target.shape[1] / samples if target.dim() > 1 else 1.0
+        return torch.full((samples,), each, dtype=torch.float64)
+    counted = target != options.get("ignore_index", -100)
+    weight = options.get("weight")
+    if weight is None:
+        return counted.double().reshape(samples, -1).sum(1).cpu()
+    values = weight.detach().double()[torch.where(counted, target, 0).to(weight.device)] * counted.to(weight.device)
+    return values.reshape(samples, -1).sum(1).cpu()
 
 
 def _takes_model(function: Callable[..., Any]) -> bool:

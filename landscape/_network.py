@@ -155,6 +155,26 @@ class Network:
         theta = torch.cat([found[name].reshape(-1) for name in self.names])
         return theta, {name: found.get(name, value).to(value) for name, value in fixed.items()}
 
+    def restricted(self, selection: Selection) -> Network:
+        """The same network with fewer variables; the others count as frozen.
+
+        Raises
+        ------
+        InputError
+            None of the variables is chosen, or a name is not among them.
+        """
+        parameters = dict(self.module.named_parameters())
+        chosen = _chosen({name: parameters[name] for name in self.names}, selection)
+        if not chosen:
+            raise InputError(f"no parameter is chosen by {selection!r}; there are {', '.join(self.names)}")
+        values = self.unflatten(self.theta)
+        other = copy.copy(self)
+        other.names = tuple(name for name in self.names if name in chosen)
+        other.shapes = tuple(values[name].shape for name in other.names)
+        other.theta = torch.cat([values[name].reshape(-1) for name in other.names])
+        other.fixed = {**self.fixed, **{name: value for name, value in values.items() if name not in chosen}}
+        return other
+
     def bind(
         self, variables: dict[str, Tensor], fixed: dict[str, Tensor], buffers: dict[str, Tensor]
     ) -> Callable[[Any], Any]:
@@ -283,6 +303,12 @@ def _select(model: nn.Module, selection: Selection) -> set[str]:
     parameters = dict(model.named_parameters())
     if selection is None:
         return {name for name, value in parameters.items() if value.requires_grad}
+    return _chosen(parameters, selection)
+
+
+def _chosen(parameters: Mapping[str, nn.Parameter], selection: Selection) -> set[str]:
+    if selection is None:
+        return set(parameters)
     if isinstance(selection, str):
         return {name for name in parameters if re.search(selection, name)}
     if callable(selection):

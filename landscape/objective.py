@@ -105,6 +105,7 @@ class Objective:
             )
         self.theta = self._network.theta
         self.buffers, self.fixed = self._network.buffers, self._network.fixed
+        self._held: tuple[str, ...] = ()  # no variables of a restricted objective, but in its regularizer
         self._check_ranks()
         self._prepare()
 
@@ -181,6 +182,41 @@ class Objective:
         if buffers:
             other.buffers = {**other.buffers, **_matching(buffers, other.buffers, "buffer")}
         other._share_point()
+        return other
+
+    def restricted(self, parameters: Selection) -> Objective:
+        """The same function of some of its parameters, while the others stay where they are.
+
+        Its Hessian is a diagonal block of this one's, at the cost of the derivatives of the block alone.
+
+        Parameters
+        ----------
+        parameters : list of names, regular expression or predicate(name, parameter)
+            Among :attr:`names`.
+
+        Returns
+        -------
+        Objective
+            Shares the data; its loss is that of this objective, regularizer included.
+
+        Raises
+        ------
+        InputError
+            If nothing is chosen, or a name is unknown.
+
+        Examples
+        --------
+        >>> import torch
+        >>> objective = Objective(torch.nn.Linear(3, 1), torch.nn.MSELoss(), (torch.ones(8, 3), torch.zeros(8, 1)))
+        >>> objective.restricted("weight").n
+        3
+        """
+        other = copy.copy(self)
+        other._network = self._network.restricted(parameters)
+        values = self.variables()
+        other.theta = torch.cat([values[name].reshape(-1) for name in other.names])
+        other.fixed = {**self.fixed, **{name: value for name, value in values.items() if name not in other.names}}
+        other._held = (*self._held, *(name for name in self.names if name not in other.names))
         return other
 
     def on(self, grid: ProcessGrid) -> Objective:
@@ -274,6 +310,10 @@ class Objective:
         """Every sample's share of the numerator, ``(samples,)``."""
         return self._loss.per_sample(output, batch[1], batch)
 
+    def shares(self, batch: Batch) -> Tensor:
+        """Every sample's share of the denominator, ``(samples,)`` float64, in the order of :meth:`per_sample`."""
+        return self._loss.shares(batch)
+
     def batch_gradient(self, batch: Batch, denominator: float) -> Tensor:
         """Gradient of the numerator of one micro-batch, ``(n,)``."""
         theta = self.theta.detach().requires_grad_(True)
@@ -353,7 +393,8 @@ class Objective:
         named = [text for text in self.grid.data.all_gather_object(broken) if text is not None]
         if named:
             raise InputError(f"the loss is {'; '.join(named)}: check the parameters and the data there")
-        decay = 0.5 * self.weight_decay * float(torch.sum(self.theta.double() ** 2))
+        regularized = [self.theta, *(self.fixed[name] for name in self._held)]
+        decay = 0.5 * self.weight_decay * sum(float(torch.sum(value.double() ** 2)) for value in regularized)
         return exact_sum(values, self.grid.data) / self.denominator + decay
 
     def _prepare(self) -> None:

@@ -21,7 +21,8 @@ def eigenpairs(
     ] = None,
     overwrite: options.Overwrite = None,
     operator: Annotated[
-        str | None, typer.Option(help="hessian, gauss-newton or fisher. Default: hessian", metavar="NAME")
+        str | None,
+        typer.Option(help="hessian, gauss-newton, fisher or gradient-covariance. Default: hessian", metavar="NAME"),
     ] = None,
     k: Annotated[int | None, typer.Option("-k", help="How many eigenpairs. Default: 10")] = None,
     which: Annotated[

@@ -21,7 +21,8 @@ def spectrum(
     ] = None,
     overwrite: options.Overwrite = None,
     operator: Annotated[
-        str | None, typer.Option(help="hessian, gauss-newton or fisher. Default: hessian", metavar="NAME")
+        str | None,
+        typer.Option(help="hessian, gauss-newton, fisher or gradient-covariance. Default: hessian", metavar="NAME"),
     ] = None,
     method: Annotated[
         str | None,

@@ -44,6 +44,8 @@ class Operator(ABC):
     """
 
     name: str
+    regularized = True
+    """Whether weight decay adds ``weight_decay`` times the identity."""
 
     def __init__(self, objective: Objective) -> None:
         if not isinstance(objective, Objective):
@@ -124,8 +126,12 @@ class Operator(ABC):
 
     def on(self, grid: ProcessGrid) -> Self:
         """The same operator computed by other ranks, with its own count of products."""
+        return self.of(self.objective.on(grid))
+
+    def of(self, objective: Objective) -> Self:
+        """The same kind of operator for another objective, with its own count of products."""
         other = copy.copy(self)
-        other.objective = self.objective.on(grid)
+        other.objective = objective
         other.products, other.seconds = 0, 0.0
         return other
 
@@ -150,12 +156,49 @@ class Operator(ABC):
         """What identifies the operator, for provenance and for resuming (collective)."""
         return {"operator": self.name, **self.objective.describe()}
 
+    def __add__(self, other: Any) -> Operator:
+        """``A + B``, or ``A + c`` for A plus c times the identity."""
+        from landscape.curvature.combined import combine
+
+        return combine(((1.0, self), (1.0, other)))
+
+    def __sub__(self, other: Any) -> Operator:
+        """``A - B``, or ``A - c``, the shift by a number."""
+        from landscape.curvature.combined import combine
+
+        return combine(((1.0, self), (-1.0, other)))
+
+    def __rsub__(self, other: Any) -> Operator:
+        """``c - A``."""
+        from landscape.curvature.combined import combine
+
+        return combine(((1.0, other), (-1.0, self)))
+
+    def __mul__(self, factor: Any) -> Operator:
+        """``A * c``."""
+        from landscape.curvature.combined import scale
+
+        return scale(self, factor)
+
+    def __truediv__(self, divisor: Any) -> Operator:
+        """``A / c``."""
+        from landscape.curvature.combined import divide
+
+        return divide(self, divisor)
+
+    def __neg__(self) -> Operator:
+        """``-A``."""
+        return self * -1.0
+
+    __radd__ = __add__
+    __rmul__ = __mul__
+
     def _timed(self, vector: Tensor, rows: RowPartition | None, shift: Tensor) -> Tensor:
         started = time.perf_counter()
         vector = vector.detach().contiguous()
         result = self.objective.mean_of(lambda batch, share: self.batch_product(batch, share, vector), rows)
         result = result.to(self.dtype)
-        if self.objective.weight_decay:
+        if self.objective.weight_decay and self.regularized:
             result = result + self.objective.weight_decay * shift
         self.products += 1
         self.seconds += time.perf_counter() - started

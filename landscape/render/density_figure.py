@@ -30,7 +30,12 @@ POINTS = 1600  # of the curve: about one per printed dot
 # A band whose ends differ by less than this factor is hidden by the line on the logarithmic axis.
 NARROW = 1.05
 CAPTION_STEP = 0.145  # inches between the lines below the axes
-OPERATORS = {"hessian": "Hessian", "gauss-newton": "Gauss-Newton", "fisher": "empirical Fisher"}
+OPERATORS = {
+    "hessian": "Hessian",
+    "gauss-newton": "Gauss-Newton",
+    "fisher": "empirical Fisher",
+    "gradient-covariance": "gradient covariance",
+}
 
 
 @theme.themed

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from landscape.records import SpectralDensity
     from landscape.store import RunState
 
-OperatorName = Literal["hessian", "gauss-newton", "fisher"]
+OperatorName = Literal["hessian", "gauss-newton", "fisher", "gradient-covariance"]
 
 
 class SpectrumJob(ObjectiveJob):
@@ -128,5 +128,6 @@ def operator_named(name: OperatorName, objective: Any) -> Operator:
         "hessian": curvature.Hessian,
         "gauss-newton": curvature.GaussNewton,
         "fisher": curvature.EmpiricalFisher,
+        "gradient-covariance": curvature.GradientCovariance,
     }
     return operators[name](objective)
