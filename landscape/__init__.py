@@ -11,9 +11,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from landscape import optim, render
     from landscape._load import load
-    from landscape.curvature import EmpiricalFisher, GaussNewton, GradientCovariance, Hessian
+    from landscape.curvature import (
+        BlockDiagonal,
+        EmpiricalFisher,
+        GaussNewton,
+        GradientCovariance,
+        Hessian,
+        Preconditioned,
+        Restricted,
+    )
     from landscape.eigen import eigenpairs
     from landscape.errors import ComputeError, InputError, LandscapeError
+    from landscape.function_operator import from_function
     from landscape.geometry import Plane
     from landscape.objective import Objective
     from landscape.parallel import ProcessGrid
@@ -31,6 +40,10 @@ _MODULE_OF = {
     "GaussNewton": "landscape.curvature",
     "EmpiricalFisher": "landscape.curvature",
     "GradientCovariance": "landscape.curvature",
+    "Restricted": "landscape.curvature",
+    "BlockDiagonal": "landscape.curvature",
+    "Preconditioned": "landscape.curvature",
+    "from_function": "landscape.function_operator",
     "spectral_density": "landscape.spectrum",
     "SpectralDensity": "landscape.records",
     "eigenpairs": "landscape.eigen",
@@ -56,6 +69,10 @@ __all__ = [
     "GaussNewton",
     "EmpiricalFisher",
     "GradientCovariance",
+    "Restricted",
+    "BlockDiagonal",
+    "Preconditioned",
+    "from_function",
     "spectral_density",
     "SpectralDensity",
     "eigenpairs",

@@ -318,6 +318,8 @@ class Objective:
         """Gradient of the numerator of one micro-batch, ``(n,)``."""
         theta = self.theta.detach().requires_grad_(True)
         value = self.numerator(self.variables(theta), batch, denominator)
+        if not value.requires_grad:  # Theta is a block that the network does not use.
+            return torch.zeros_like(self.theta)
         return torch.autograd.grad(value, theta, allow_unused=True, materialize_grads=True)[0]
 
     def mine(self) -> Iterator[tuple[int, Batch, float]]:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from landscape._data import Batch
+from landscape._network import Selection
 from landscape.curvature.operator import Operator
 from landscape.errors import InputError
 from landscape.objective import Objective
@@ -99,7 +100,13 @@ class Derived(Operator):
 
     def of(self, objective: Objective) -> Self:
         """The same operator of another objective, which takes the place of that of every part."""
+        if len({part.objective.data_digest for part in self.parts}) > 1:
+            raise InputError(f"{self.name} is made of different data: move its parts one by one, A.of(objective)")
         return self.of_parts([part.of(objective) for part in self.parts])
+
+    def restricted(self, parameters: Selection) -> Operator:
+        """The diagonal block of some parameters."""
+        return self.of_parts([part.restricted(parameters) for part in self.parts])
 
     def of_parts(self, parts: Sequence[Operator]) -> Self:
         """The same operator made of other parts, with its own count of products."""

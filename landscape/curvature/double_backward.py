@@ -24,6 +24,8 @@ def double_backward(objective: Objective, batch: Batch, denominator: float, vect
     """
     theta = objective.theta.detach().requires_grad_(True)
     value = objective.numerator(objective.variables(theta), batch, denominator)
+    if not value.requires_grad:  # Theta is a block that the network does not use.
+        return torch.zeros_like(vector)
     (gradient,) = torch.autograd.grad(value, theta, create_graph=True, allow_unused=True, materialize_grads=True)
     if not gradient.requires_grad:  # The loss is linear in theta.
         return torch.zeros_like(vector)

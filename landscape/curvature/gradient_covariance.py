@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from landscape._data import Batch
+from landscape._network import Selection
 from landscape.curvature.operator import Operator, need_outputs
 from landscape.objective import Objective
 from landscape.parallel import ProcessGrid
@@ -65,6 +66,13 @@ class GradientCovariance(Operator):
     def of(self, objective: Objective) -> Self:
         """The covariance for another objective, with its own ḡ (collective)."""
         return type(self)(objective)
+
+    def restricted(self, parameters: Selection) -> Operator:
+        """The diagonal block of some parameters, with their part of ḡ."""
+        means = self.objective.variables(self.mean)
+        other = super().of(self.objective.restricted(parameters))
+        other.mean = torch.cat([means[name].reshape(-1) for name in other.objective.names])
+        return other
 
     def batch_product(self, batch: Batch, denominator: float, vector: Tensor) -> Tensor:
         """Sum of ``wᵢ (∇ℓᵢ - ḡ) ((∇ℓᵢ - ḡ) · v)`` over one micro-batch, ``(n,)``."""

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from landscape._data import Batch
+from landscape._network import Selection
 from landscape.errors import InputError
 from landscape.objective import Objective
 from landscape.parallel import ProcessGrid
@@ -134,6 +135,13 @@ class Operator(ABC):
         other.objective = objective
         other.products, other.seconds = 0, 0.0
         return other
+
+    def restricted(self, parameters: Selection) -> Operator:
+        """The diagonal block of some parameters: this operator of the objective restricted to them.
+
+        See :class:`~landscape.curvature.Restricted`, which also says where the block lies.
+        """
+        return self.of(self.objective.restricted(parameters))
 
     def gradient_seconds(self) -> float:
         """Wall time of one gradient of the same data on the same ranks, the unit of cost (collective)."""

@@ -1,0 +1,143 @@
+"""The diagonal metric of an adaptive optimizer: what it divides its step by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from landscape.errors import InputError
+
+# Class → what it keeps of the squared gradients. Subclasses count as what they derive from.
+SECOND_MOMENTS = {
+    "SGD": None,
+    "Adam": "exp_avg_sq",
+    "AdamW": "exp_avg_sq",
+    "NAdam": "exp_avg_sq",
+    "RMSprop": "square_avg",
+    "Adagrad": "sum",
+}
+BIAS_CORRECTED = ("Adam", "AdamW", "NAdam")
+
+
+def kind_of(optimizer: Any) -> str:
+    """Which of the known optimizers this is.
+
+    Raises
+    ------
+    InputError
+        If it is none of them; the message lists them.
+    """
+    names = [base.__name__ for base in type(optimizer).__mro__]
+    return checked_kind(next((name for name in names if name in SECOND_MOMENTS), names[0]))
+
+
+def checked_kind(name: str) -> str:
+    """The name, if it is one of a known optimizer.
+
+    Raises
+    ------
+    InputError
+        If it is none of them; the message lists them.
+    """
+    if name not in SECOND_MOMENTS:
+        raise InputError(f"the step of {name} is not known; known are {', '.join(SECOND_MOMENTS)}")
+    return name
+
+
+def optimizer_metric(optimizer: Any, parameters: Mapping[str, nn.Parameter]) -> Tensor:
+    """What a torch optimizer divides the step of each parameter by, ``(n,)`` float64.
+
+    ``sqrt(v / (1 - β₂ᵗ)) + eps`` for Adam, AdamW and NAdam (with the maximum of v under ``amsgrad``), ``sqrt(v) + eps``
+    for RMSprop and Adagrad (v minus the squared mean gradient if centred), 1 for SGD; times the learning rate of the
+    first group over that of the parameter's own group.
+
+    Parameters
+    ----------
+    optimizer : torch.optim.Optimizer
+    parameters : dict
+        Name → the live parameter, in the order of theta.
+
+    Raises
+    ------
+    InputError
+        If the optimizer is of another kind, does not move one of them, or has no state for it yet.
+    """
+    kind = kind_of(optimizer)
+    groups = {id(parameter): group for group in optimizer.param_groups for parameter in group["params"]}
+    first = float(optimizer.param_groups[0]["lr"])
+    parts = []
+    for name, parameter in parameters.items():
+        group = groups.get(id(parameter))
+        if group is None:
+            raise InputError(
+                f"the {kind} does not move the parameter {name!r}: was it built for another copy of the model? Choose "
+                "the parameters that it moves with Objective(..., parameters=)"
+            )
+        rate = float(group["lr"])
+        ratio = first / rate if rate else float("inf")
+        values = _metric(kind, group, optimizer.state.get(parameter, {}), name, parameter)
+        parts.append(ratio * values.reshape(-1))
+    return torch.cat(parts)
+
+
+def recorded_metric(facts: Mapping[str, Any], second_moment: Any, step: int, n: int) -> Tensor:
+    """What a recorded optimizer divided its step by, ``(n,)`` float64.
+
+    Parameters
+    ----------
+    facts : dict
+        "class" and "defaults" of the optimizer, as a recorded run keeps them.
+    second_moment : (n,) array or None
+    step : int
+        Steps done.
+    n : int
+
+    Raises
+    ------
+    InputError
+        If the optimizer is of another kind, or what its metric is made of was not recorded.
+    """
+    kind = checked_kind(str(facts.get("class", "an unknown optimizer")))
+    options = facts.get("defaults", {})
+    if facts.get("groups"):
+        raise InputError(
+            f"the parameter groups of the {kind} have different options, and which parameter is in which is not "
+            "recorded: take the live optimizer, Preconditioned.from_optimizer"
+        )
+    if SECOND_MOMENTS[kind] is None:
+        return torch.ones(n, dtype=torch.float64)
+    kept = (
+        second_moment is not None and kind != "Adagrad" and not options.get("amsgrad") and not options.get("centered")
+    )
+    if not kept:
+        raise InputError(
+            f"the checkpoint does not hold what the {kind} divides by: record the run with its optimizer, at a step "
+            "after the first; of Adagrad, amsgrad and centred RMSprop it is not recorded, use the live optimizer"
+        )
+    values = torch.as_tensor(second_moment).double()
+    return _of_second_moment(kind, options, values, step)
+
+
+def _metric(
+    kind: str, group: Mapping[str, Any], state: Mapping[str, Any], name: str, parameter: nn.Parameter
+) -> Tensor:
+    """What the step of one parameter is divided by, in its shape."""
+    key = SECOND_MOMENTS[kind]
+    if key is None:
+        return torch.ones(prod(parameter.shape), dtype=torch.float64, device=parameter.device)
+    if key not in state or float(state.get("step", 0)) < 1:
+        raise InputError(f"the {kind} has not moved the parameter {name!r} yet: let it do a step first")
+    values = state["max_exp_avg_sq" if group.get("amsgrad") else key].detach().double()
+    if group.get("centered"):
+        values = values - state["grad_avg"].detach().double() ** 2
+    return _of_second_moment(kind, group, values, float(state["step"]))
+
+
+def _of_second_moment(kind: str, options: Mapping[str, Any], values: Tensor, step: float) -> Tensor:
+    if kind in BIAS_CORRECTED:
+        values = values / (1 - float(options["betas"][1]) ** step)
+    return values.clamp(min=0).sqrt() + float(options["eps"])
