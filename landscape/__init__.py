@@ -18,16 +18,19 @@ if TYPE_CHECKING:
         GradientCovariance,
         Hessian,
         Preconditioned,
+        Residual,
         Restricted,
     )
     from landscape.eigen import eigenpairs
     from landscape.errors import ComputeError, InputError, LandscapeError
     from landscape.function_operator import from_function
     from landscape.geometry import Plane
+    from landscape.layerwise import layer_densities
     from landscape.objective import Objective
     from landscape.parallel import ProcessGrid
     from landscape.records import Checkpoint, EigenPairs, SpectralDensity, Surface
     from landscape.spectrum import spectral_density
+    from landscape.splitting import Split, class_shares, split
     from landscape.surface import loss_surface
     from landscape.training import train
     from landscape.trajectory import Recorder, Trajectory
@@ -40,12 +43,17 @@ _MODULE_OF = {
     "GaussNewton": "landscape.curvature",
     "EmpiricalFisher": "landscape.curvature",
     "GradientCovariance": "landscape.curvature",
+    "Residual": "landscape.curvature",
     "Restricted": "landscape.curvature",
     "BlockDiagonal": "landscape.curvature",
     "Preconditioned": "landscape.curvature",
     "from_function": "landscape.function_operator",
     "spectral_density": "landscape.spectrum",
     "SpectralDensity": "landscape.records",
+    "layer_densities": "landscape.layerwise",
+    "split": "landscape.splitting",
+    "Split": "landscape.splitting",
+    "class_shares": "landscape.splitting",
     "eigenpairs": "landscape.eigen",
     "EigenPairs": "landscape.records",
     "train": "landscape.training",
@@ -69,12 +77,17 @@ __all__ = [
     "GaussNewton",
     "EmpiricalFisher",
     "GradientCovariance",
+    "Residual",
     "Restricted",
     "BlockDiagonal",
     "Preconditioned",
     "from_function",
     "spectral_density",
     "SpectralDensity",
+    "layer_densities",
+    "split",
+    "Split",
+    "class_shares",
     "eigenpairs",
     "EigenPairs",
     "train",

@@ -327,7 +327,12 @@ class Objective:
         for index in self._counted[self.grid.data.rank :: self.grid.data.size]:
             yield index, self._on_device(self._batches[index]), self._denominators[index]
 
-    def mean_of(self, contribution: Callable[[Batch, float], Tensor], rows: RowPartition | None = None) -> Tensor:
+    def mean_of(
+        self,
+        contribution: Callable[[Batch, float], Tensor],
+        rows: RowPartition | None = None,
+        length: int | None = None,
+    ) -> Tensor:
         """Sum a vector over all micro-batches and divide by the true denominator (collective).
 
         Parameters
@@ -336,6 +341,8 @@ class Objective:
             ``contribution(batch, denominator)`` → ``(n,)``, the sum over the samples of one micro-batch.
         rows : RowPartition, optional
             Return only this rank's rows.
+        length : int, optional
+            Of the vectors, if it is not n.
 
         Returns
         -------
@@ -353,7 +360,7 @@ class Objective:
         with self._network.scope():
             total = order_free_sum(
                 contributions,
-                self.n,
+                self.n if length is None else length,
                 self.batches,
                 data.rank == 0,
                 data,

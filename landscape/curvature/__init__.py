@@ -8,6 +8,7 @@ from landscape.curvature.gradient_covariance import GradientCovariance
 from landscape.curvature.hessian import Hessian
 from landscape.curvature.operator import Operator
 from landscape.curvature.preconditioned import Preconditioned
+from landscape.curvature.residual import Residual, split_product
 
 __all__ = [
     "BlockDiagonal",
@@ -18,7 +19,9 @@ __all__ = [
     "Hessian",
     "Operator",
     "Preconditioned",
+    "Residual",
     "Restricted",
     "block_diagonal",
     "blocks_of",
+    "split_product",
 ]

@@ -156,6 +156,8 @@ class BlockDiagonal(Operator):
         Hessian, GaussNewton, EmpiricalFisher or GradientCovariance. Of sums, take the blocks of each term.
     by : "layer" or "parameter"
         What a block is: the module that owns parameters, or a parameter tensor.
+    names : sequence of str, optional
+        Compute only these blocks; the others are zero, but for weight decay.
 
     Attributes
     ----------
@@ -174,7 +176,7 @@ class BlockDiagonal(Operator):
     tensor([2., 2., 0.])
     """
 
-    def __init__(self, operator: Operator, by: str = "layer") -> None:
+    def __init__(self, operator: Operator, by: str = "layer", names: Sequence[str] | None = None) -> None:
         super().__init__(_objective_of(operator, "BlockDiagonal"))
         if isinstance(operator, Derived):
             raise InputError(
@@ -182,7 +184,8 @@ class BlockDiagonal(Operator):
                 "BlockDiagonal(B), or Preconditioned(BlockDiagonal(A), diagonal)"
             )
         self.by = by
-        self.blocks = blocks_of(self.objective, by)
+        self.names = names
+        self.blocks = tuple(block for block in blocks_of(self.objective, by) if names is None or block.name in names)
         self.name = f"{operator.name}, diagonal blocks by {by}"
         self.regularized = operator.regularized
         self._operator = operator
@@ -193,17 +196,17 @@ class BlockDiagonal(Operator):
 
     def on(self, grid: ProcessGrid) -> Self:
         """The same operator computed by other ranks, with its own count of products."""
-        return type(self)(self._operator.on(grid), self.by)
+        return type(self)(self._operator.on(grid), self.by, self.names)
 
     def of(self, objective: Objective) -> Self:
         """The blocks of the same kind of operator for another objective."""
-        return type(self)(self._operator.of(objective), self.by)
+        return type(self)(self._operator.of(objective), self.by, self.names)
 
     def batch_product(self, batch: Batch, denominator: float, vector: Tensor) -> Tensor:
         """Sum of one micro-batch's products of all blocks with their parts of the vector, ``(n,)``."""
         if self._shared:
             return _hessian_blocks(self.objective, self.blocks, batch, denominator, vector)
-        result = torch.empty_like(vector)
+        result = torch.zeros_like(vector)
         for block, part in zip(self.blocks, self._parts, strict=True):
             block.put(result, part.batch_product(batch, denominator, block.take(vector)))
         return result
@@ -213,14 +216,14 @@ class BlockDiagonal(Operator):
         return {**self._operator.describe(), "operator": self.name, "product": "double_backward by block"}
 
 
-def block_diagonal(operator: Operator, by: str = "layer") -> Operator:
-    """The diagonal blocks of any operator that knows its parameters.
+def block_diagonal(operator: Operator, by: str = "layer", names: Sequence[str] | None = None) -> Operator:
+    """The diagonal blocks of any operator that knows its parameters; with ``names``, only these, at their cost alone.
 
     Sums, and scalings by a diagonal, have the blocks of their parts.
     """
     if isinstance(operator, Derived):
-        return operator.of_parts([block_diagonal(part, by) for part in operator.parts])
-    return BlockDiagonal(operator, by)
+        return operator.of_parts([block_diagonal(part, by, names) for part in operator.parts])
+    return BlockDiagonal(operator, by, names)
 
 
 def _hessian_blocks(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
@@ -36,14 +39,24 @@ class GaussNewton(Operator):
     def batch_product(self, batch: Batch, denominator: float, vector: Tensor) -> Tensor:
         """Sum of one micro-batch's Gauss-Newton matrix times a vector, ``(n,)``."""
         data, target = batch
+        curved, pull_back = self._at_output(data, target, denominator, vector)[2:]
+        return pull_back(curved)[0]
 
+    def at_output(self, batch: Batch, denominator: float, vector: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The output of one micro-batch, its tangent along a vector, and the loss's curvature times the tangent."""
+        data, target = batch
+        return self._at_output(data, target, denominator, vector)[:3]
+
+    def _at_output(
+        self, data: Any, target: Any, denominator: float, vector: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Callable[..., Any]]:
         def output(theta: Tensor) -> Tensor:
             return self.objective.output(self.objective.variables(theta), data)
 
         theta = self.objective.theta.detach()
         value, tangent = torch.func.jvp(output, (theta,), (vector,))[:2]
         curved = self._loss_curvature(value, tangent, target, denominator)
-        return torch.func.vjp(output, theta)[1](curved)[0]
+        return value, tangent, curved, lambda cotangent: torch.func.vjp(output, theta)[1](cotangent)
 
     def _loss_curvature(self, value: Tensor, tangent: Tensor, target: Tensor, denominator: float) -> Tensor:
         """Second derivative of the summed loss with respect to the output, times a tangent of the output."""
