@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from landscape._budget import choose
 from landscape._durable import DurableLanczos, Recurrence
 from landscape.curvature import Operator
 from landscape.errors import InputError
-from landscape.krylov import anti_gauss, deflate, gauss
+from landscape.krylov import MODES, Memory, anti_gauss, deflate, gauss
 from landscape.parallel import ProcessGrid
 from landscape.records import SpectralDensity
 from landscape.store import RunState
@@ -43,6 +44,8 @@ def spectral_density(
     probes: int = 10,
     steps: int = 80,
     seed: int = 0,
+    memory: str = "auto",
+    memory_budget: int | float | str | None = None,
     state: RunState | str | os.PathLike[str] | None = None,
     checkpoint_seconds: float = 60.0,
     progress: Progress | None = None,
@@ -68,6 +71,17 @@ def spectral_density(
         Of the classical method; defaults 10 and 80 as in GradVis (Chatzimichailidis et al., 2019).
     seed : int
         Of the start vectors.
+    memory : str
+        How the Lanczos vectors are kept. ``"full"``: all of them, orthogonalized twice in every step. ``"selective"``:
+        all of them, orthogonalized once and only when needed, the same nodes to rounding with a third of the memory
+        traffic. ``"host"``, ``"disk"``: as full, bit by bit, off the device or in a file in the temporary folder.
+        ``"float32"`` (in float64), ``"float16"``, ``"bfloat16"``: kept in fewer bytes, which moves nodes by up to
+        1e-14, 1e-7 and 1e-5 of the largest. ``"minimal"``: none but the newest, with the quadrature's own weights, as
+        converged eigenvalues come back as copies. ``"auto"``: the most accurate one that fits (never disk). The result
+        names the choice.
+    memory_budget : bytes or text such as "4GiB", optional
+        Per rank, for these vectors, on top of model, data and products (:func:`landscape.krylov.needs`). Default: what
+        is installed.
     state : path, optional
         Folder for the state of the unfinished run; an existing one is continued, with the same bits.
     checkpoint_seconds : float
@@ -84,7 +98,7 @@ def spectral_density(
     Raises
     ------
     InputError
-        If an argument is out of range, or ``state`` belongs to another run.
+        If an argument is out of range, a budget is too small, or ``state`` belongs to another run.
     ComputeError
         If a product is NaN.
 
@@ -104,7 +118,10 @@ def spectral_density(
         settings["max_products"] = min(max_products or DEFAULT_PRODUCTS, operator.n)
     else:
         settings |= {"probes": probes, "steps": min(steps, operator.n)}
+    mode = choose_memory(operator, settings, memory, memory_budget)
+    settings["memory"] = mode.bits
     configuration = {**operator.describe(), **settings}
+    settings["memory"] = mode.name
     state = RunState.of(state, configuration)
     run = _deflated if method == "deflated" else _classical
     worker, recurrences = run(operator, settings, state, checkpoint_seconds, progress)
@@ -117,10 +134,30 @@ def spectral_density(
         provenance={
             "configuration": configuration,
             "grid": worker.grid.describe(),
+            "memory": mode.name,
             "resumed_products": sum(one.resumed for one in recurrences),
         },
     )
     return operator.grid.world.broadcast_object(density)
+
+
+def choose_memory(
+    operator: Operator, settings: dict[str, Any], memory: str, budget: int | float | str | None
+) -> Memory:
+    """How a run with these settings keeps its vectors (collective); see :func:`spectral_density`."""
+    grid, dtype = operator.grid, operator.dtype
+    deflated = settings["method"] == "deflated"
+    steps = settings["max_products"] if deflated else settings["steps"]
+    shards = grid.size if deflated else grid.size // probe_groups(grid.size, settings["probes"])
+    mode = choose(memory, budget, operator.n, steps, shards, dtype, operator.device, grid.ranks_on_host)
+    # Finding all eigenvalues, multiple ones too, takes an orthonormal basis, of at most 200 vectors of 200 numbers.
+    mode = MODES["full"] if _complete(settings, operator.n) else mode
+    return MODES[str(grid.world.broadcast_object(mode.name))]
+
+
+def _complete(settings: dict[str, Any], n: int) -> bool:
+    """Whether there are so few parameters that all eigenvalues are computed, as often as they occur."""
+    return bool(settings["method"] == "deflated" and settings["max_products"] == n <= DEFAULT_PRODUCTS)
 
 
 def probe_groups(ranks: int, probes: int) -> int:
@@ -153,9 +190,9 @@ def _deflated(
     """One run on all ranks, until the predicted error is small enough."""
     worker = operator.on(operator.grid)
     limit, error = settings["max_products"], float("inf")
-    # Few parameters: find all eigenvalues, multiple ones as often as they occur, instead of estimating their density.
-    small = limit == operator.n <= DEFAULT_PRODUCTS
-    run = DurableLanczos(worker, settings["seed"], 0, state, checkpoint_seconds, complete=small)
+    small = _complete(settings, operator.n)
+    mode = MODES[settings["memory"]]
+    run = DurableLanczos(worker, settings["seed"], 0, state, checkpoint_seconds, complete=small, memory=mode)
     while run.steps < limit and not run.lanczos.exhausted:
         # Before the product, so that a resumed run decides again what was decided at its checkpoint.
         if run.steps and run.steps % ROUND == 0 and not small:
@@ -185,13 +222,15 @@ def _classical(
     finished = []
     for count, probe in enumerate(mine):
         child = state.child(f"probe-{probe:04d}") if state is not None else None
-        run = DurableLanczos(worker, settings["seed"], probe, child, checkpoint_seconds)
+        mode = MODES[settings["memory"]]
+        run = DurableLanczos(worker, settings["seed"], probe, child, checkpoint_seconds, memory=mode)
         while run.steps < steps and not run.lanczos.exhausted:
             run.advance()
             if progress is not None:
                 progress((count * steps + run.steps) * probes // len(mine), probes * steps, "")
         run.save()
         finished.append(run.result())
+        del run  # its basis goes before the next one comes
     operator.products += worker.products
     everything = {one.probe: one for part in grid.world.all_gather_object(finished) for one in part}
     return worker, [everything[probe] for probe in sorted(everything)]
@@ -204,7 +243,7 @@ def _density(operator: Operator, recurrences: list[Recurrence], settings: dict[s
     for one in recurrences:
         rule = gauss(one.alpha, one.beta)
         companion = rule if one.exhausted else anti_gauss(one.alpha, one.beta)
-        if settings["method"] == "deflated":
+        if settings["method"] == "deflated" and MODES[settings["memory"]].keeps_basis:
             deflation = deflate(rule, n, one.exhausted)
             weights, resolved = deflation.weights, deflation.resolved
             companion_weights = deflate(companion, n, one.exhausted).weights
@@ -228,6 +267,7 @@ def _density(operator: Operator, recurrences: list[Recurrence], settings: dict[s
         tol=settings["tol"],
         method=settings["method"],
         operator=operator.name,
+        memory=settings["memory"],
         noise_floor=max(one.rounding for one in recurrences),
         **joined,
     )

@@ -6,11 +6,15 @@ from landscape.krylov.orthogonalization import Basis
 from landscape.krylov.probe import gaussian
 from landscape.krylov.quadrature import Quadrature, anti_gauss, gauss
 from landscape.krylov.restarting import WHICH, RestartedLanczos
+from landscape.krylov.storage import MODES, Memory, Needs, needs
 
 __all__ = [
     "Basis",
     "Deflation",
     "Lanczos",
+    "MODES",
+    "Memory",
+    "Needs",
     "Quadrature",
     "RestartedLanczos",
     "WHICH",
@@ -18,4 +22,5 @@ __all__ = [
     "deflate",
     "gauss",
     "gaussian",
+    "needs",
 ]

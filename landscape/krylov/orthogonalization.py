@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from landscape.krylov.storage import FULL, Memory, VectorStore, scale_for, store_for
 from landscape.parallel.rows import RowPartition
 
 # Twice is enough (Giraud, Langou, Rozložník, van den Eshof, Numer. Math. 101 (2005) 87): one pass of classical
@@ -20,62 +21,69 @@ class Basis:
     rows : RowPartition
         Which rows are here.
     dtype, device
-        How the vectors are stored.
+        Of the computation.
+    memory : Memory
+        How and where the vectors are kept.
     """
 
-    def __init__(self, rows: RowPartition, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(self, rows: RowPartition, dtype: torch.dtype, device: torch.device, memory: Memory = FULL) -> None:
         self.rows = rows
         self.dtype = dtype
         self.device = device
+        self.memory = memory
         self.steps = 0
-        # One (capacity, rows of the block) matrix per local block: the operands of every BLAS call then depend on the
-        # partition of n alone, and so do the bits of its result.
-        self._blocks: list[Tensor] = [
-            torch.empty(0, len(block), dtype=dtype, device=device)
-            for block in rows.split(torch.empty(rows.rows, dtype=torch.bool))
-        ]
+        self._scale = scale_for(memory.dtype(dtype), rows.n)
+        self._store: VectorStore = store_for(memory, rows, dtype, device)
 
     def __len__(self) -> int:
         return self.steps
 
+    @property
+    def exact(self) -> bool:
+        """Whether vectors come back as they were given."""
+        return self.memory.dtype(self.dtype) == self.dtype
+
     def append(self, shard: Tensor) -> None:
         """Add a vector, given its row shard."""
-        if self._blocks and self.steps == self._blocks[0].shape[0]:
-            self._grow(max(16, 2 * self.steps))
-        for store, part in zip(self._blocks, self.rows.split(shard), strict=True):
-            store[self.steps] = part
+        self._store.write(self.steps, self.rows.split(shard if self.exact else shard * self._scale))
         self.steps += 1
 
     def vector(self, index: int) -> Tensor:
         """The row shard of one vector, ``(rows,)``."""
-        return self._joined([store[index] for store in self._blocks])
+        return self.vectors(index, index + 1)[:, 0]
 
     def vectors(self, start: int, stop: int) -> Tensor:
         """The row shards of some vectors, ``(rows, stop - start)``."""
-        if not self._blocks:
-            return torch.empty(0, stop - start, dtype=self.dtype, device=self.device)
-        return torch.cat([store[start:stop].T for store in self._blocks])
+        result = torch.empty(stop - start, self.rows.rows, dtype=self.dtype, device=self.device)
+        done = 0
+        for chunk, low, high in self._store.ranges(start, stop):
+            for block, part in enumerate(self.rows.split(result.T)):
+                part[:, done : done + high - low] = self._store.read(chunk, block, low, high).T
+            done += high - low
+        return result.div_(self._scale).T
 
-    def project_out(self, shard: Tensor, passes: int = PASSES) -> Tensor:
+    def project_out(self, shard: Tensor, passes: int = PASSES, count: int | None = None) -> Tensor:
         """Subtract from a vector its components along the basis (collective).
 
         Parameters
         ----------
         shard : (rows,) tensor
             Changed in place.
+        count : int, optional
+            Only along the first so many vectors.
 
         Returns
         -------
         The same tensor.
         """
-        self.split_off(shard, passes)
+        self.split_off(shard, passes, count)
         return shard
 
-    def split_off(self, shard: Tensor, passes: int = PASSES) -> Tensor:
+    def split_off(self, shard: Tensor, passes: int = PASSES, count: int | None = None) -> Tensor:
         """Do as :meth:`project_out`, and return what was subtracted (collective).
 
-        The coefficients are summed over the blocks in float64; inside a block they are dot products in the storage
-        dtype, which is enough: the second pass removes what the rounding of the first leaves.
+        The coefficients are summed over the blocks in float64; inside a block they are dot products in the dtype of
+        the computation, which is enough: the second pass removes what the rounding of the first leaves.
 
         Parameters
         ----------
@@ -87,16 +95,25 @@ class Basis:
         (vectors,) float64, on the host
             The coefficients: the given vector is their combination of the basis plus what is left of it.
         """
+        count = self.steps if count is None else count
         parts = self.rows.split(shard)
-        total = torch.zeros(self.steps, dtype=torch.float64)
+        ranges = list(self._store.ranges(0, count))
+        total = torch.zeros(count, dtype=torch.float64)
         for _ in range(passes):
-            partial = [store[: self.steps] @ part for store, part in zip(self._blocks, parts, strict=True)]
-            stacked = (
-                torch.stack(partial).double().cpu() if partial else torch.zeros(0, self.steps, dtype=torch.float64)
-            )
-            coefficients = self.rows.sum_blocks(stacked).to(device=self.device, dtype=self.dtype)
-            for store, part in zip(self._blocks, parts, strict=True):
-                part -= coefficients @ store[: self.steps]
+            partial: list[list[Tensor]] = [[] for _ in parts]
+            for chunk, low, high in ranges:
+                for block, part in enumerate(parts):
+                    partial[block].append(self._matrix(chunk, block, low, high) @ part)
+            stacked = torch.zeros(len(parts), count, dtype=torch.float64)
+            if parts and ranges:
+                stacked = torch.stack([torch.cat(pieces) for pieces in partial]).double().cpu()
+            coefficients = self.rows.sum_blocks(stacked).div_(self._scale).to(device=self.device, dtype=self.dtype)
+            start = 0
+            for chunk, low, high in ranges:
+                weights = coefficients[start : start + high - low] / self._scale
+                for block, part in enumerate(parts):
+                    part -= weights @ self._matrix(chunk, block, low, high)
+                start += high - low
             total += coefficients.cpu().double()
         return total
 
@@ -111,11 +128,11 @@ class Basis:
         -------
         (rows, columns) tensor
         """
-        count = coefficients.shape[0]
         weights = coefficients.to(device=self.device, dtype=self.dtype).T.contiguous()
-        if not self._blocks:
+        blocks = [self._combined(weights, block).T for block in range(len(self._store.lengths))]
+        if not blocks:
             return torch.empty(0, len(weights), dtype=self.dtype, device=self.device)
-        return torch.cat([(weights @ store[:count]).T for store in self._blocks])
+        return torch.cat(blocks)
 
     def replace(self, coefficients: Tensor) -> None:
         """Put linear combinations of the vectors in their place.
@@ -126,8 +143,11 @@ class Basis:
             Orthonormal columns, no more than rows.
         """
         weights = coefficients.to(device=self.device, dtype=self.dtype).T.contiguous()
-        for store in self._blocks:
-            store[: len(weights)] = weights @ store[: self.steps]
+        for block in range(len(self._store.lengths)):
+            rotated, done = self._combined(weights, block) * self._scale, 0
+            for chunk, low, high in self._store.ranges(0, len(weights)):
+                self._store.put(chunk, block, low, rotated[done : done + high - low])
+                done += high - low
         self.steps = len(weights)
 
     def drop_last(self) -> Tensor:
@@ -136,13 +156,15 @@ class Basis:
         self.steps -= 1
         return last
 
-    def _grow(self, capacity: int) -> None:
-        for index, store in enumerate(self._blocks):
-            larger = torch.empty(capacity, store.shape[1], dtype=self.dtype, device=self.device)
-            larger[: self.steps] = store[: self.steps]
-            self._blocks[index] = larger
+    def _combined(self, weights: Tensor, block: int) -> Tensor:
+        """Combinations of the first vectors in one block, ``(combinations, rows of the block)``."""
+        result = torch.zeros(len(weights), self._store.lengths[block], dtype=self.dtype, device=self.device)
+        start = 0
+        for chunk, low, high in self._store.ranges(0, weights.shape[1]):
+            result += weights[:, start : start + high - low] @ self._matrix(chunk, block, low, high)
+            start += high - low
+        return result.div_(self._scale)
 
-    def _joined(self, parts: list[Tensor]) -> Tensor:
-        if not parts:
-            return torch.empty(0, dtype=self.dtype, device=self.device)
-        return torch.cat(parts)
+    def _matrix(self, chunk: int, block: int, low: int, high: int) -> Tensor:
+        """Some vectors of a chunk in one block, as the computation needs them."""
+        return self._store.read(chunk, block, low, high).to(device=self.device, dtype=self.dtype)

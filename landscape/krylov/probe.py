@@ -24,12 +24,8 @@ def gaussian(rows: RowPartition, seed: int, probe: int, dtype: torch.dtype, devi
     -------
     (rows,) tensor
     """
-    parts = []
-    remaining = rows.rows
-    for block in range(rows.first_block, rows.first_block + rows.block_counts[rows.collectives.rank]):
+    values = torch.empty(rows.rows, dtype=dtype)
+    for block, part in enumerate(rows.split(values), rows.first_block):
         generator = np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, block, probe]))
-        length = min(rows.block, remaining)
-        parts.append(generator.standard_normal(length))
-        remaining -= length
-    values = np.concatenate(parts) if parts else np.zeros(0)
-    return torch.from_numpy(values).to(dtype=dtype, device=device)
+        part.copy_(torch.from_numpy(generator.standard_normal(len(part))))
+    return values.to(device)

@@ -53,6 +53,8 @@ class SpectralDensity(Record):
         Rounding of the products, in units of λ: smaller eigenvalues have no sign.
     method, operator : str
         ``"deflated"`` or ``"classical"``; the name of the operator.
+    memory : str
+        How the Lanczos vectors were kept; after ``"minimal"`` no node is resolved.
     products : int
         Operator applications spent on the record.
     seconds, gradient_equivalents : float
@@ -86,6 +88,7 @@ class SpectralDensity(Record):
     noise_floor: float = 0.0
     method: str = "deflated"
     operator: str = "hessian"
+    memory: str = "full"
     products: int = 0
     seconds: float = 0.0
     gradient_equivalents: float = 0.0
