@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from landscape._out_of_memory import advised
 from landscape.parallel.rows import RowPartition, block_rows
 
 # A chunk of the basis holds at least this many vectors, so that a pass over it is a matrix product …
@@ -120,12 +121,13 @@ class VectorStore:
         """Keep one vector, given its row blocks."""
         chunk, row = divmod(index, self.size)
         while chunk >= len(self._chunks):
-            self._chunks.append(
-                [
-                    torch.empty(self.size, length, dtype=self.dtype, device=self.device, pin_memory=self.pinned)
-                    for length in self.lengths
-                ]
-            )
+            with advised("the basis of a Lanczos run", 'give memory_budget=, or memory="float16" or "minimal"'):
+                self._chunks.append(
+                    [
+                        torch.empty(self.size, length, dtype=self.dtype, device=self.device, pin_memory=self.pinned)
+                        for length in self.lengths
+                    ]
+                )
         for block, part in enumerate(parts):
             self.put(chunk, block, row, part[None])
 

@@ -1,0 +1,34 @@
+"""An allocation that failed, in words that say what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from landscape.errors import ComputeError
+
+# What torch says on a CPU, where it has no exception of its own.
+SIGNS = ("not enough memory", "can't allocate memory", "out of memory")
+
+
+@contextmanager
+def advised(where: str, advice: str) -> Iterator[None]:
+    """Turn an allocation that fails inside into a :class:`~landscape.ComputeError`.
+
+    Parameters
+    ----------
+    where : str
+        What was being computed.
+    advice : str
+        What to do about it.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        known = isinstance(error, (torch.OutOfMemoryError, MemoryError))
+        if not known and not any(sign in str(error).lower() for sign in SIGNS):
+            raise
+        first = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
+        raise ComputeError(f"out of memory in {where}: {advice} ({first})") from error
