@@ -23,12 +23,13 @@ if TYPE_CHECKING:
     )
     from landscape.eigen import eigenpairs
     from landscape.errors import ComputeError, InputError, LandscapeError
+    from landscape.estimators import diagonal, frobenius_norm, layer_traces, trace
     from landscape.function_operator import from_function
     from landscape.geometry import Plane
     from landscape.layerwise import layer_densities
     from landscape.objective import Objective
     from landscape.parallel import ProcessGrid
-    from landscape.records import Checkpoint, EigenPairs, SpectralDensity, Surface
+    from landscape.records import Checkpoint, DiagonalEstimate, EigenPairs, Estimate, SpectralDensity, Surface
     from landscape.spectrum import spectral_density
     from landscape.splitting import Split, class_shares, split
     from landscape.surface import loss_surface
@@ -51,6 +52,12 @@ _MODULE_OF = {
     "spectral_density": "landscape.spectrum",
     "SpectralDensity": "landscape.records",
     "layer_densities": "landscape.layerwise",
+    "trace": "landscape.estimators",
+    "layer_traces": "landscape.estimators",
+    "diagonal": "landscape.estimators",
+    "frobenius_norm": "landscape.estimators",
+    "Estimate": "landscape.records",
+    "DiagonalEstimate": "landscape.records",
     "split": "landscape.splitting",
     "Split": "landscape.splitting",
     "class_shares": "landscape.splitting",
@@ -85,6 +92,12 @@ __all__ = [
     "spectral_density",
     "SpectralDensity",
     "layer_densities",
+    "trace",
+    "layer_traces",
+    "diagonal",
+    "frobenius_norm",
+    "Estimate",
+    "DiagonalEstimate",
     "split",
     "Split",
     "class_shares",

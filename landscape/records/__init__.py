@@ -6,6 +6,7 @@ from typing import Any
 
 from landscape.records.checkpoint import Checkpoint
 from landscape.records.eigen_pairs import EigenPairs
+from landscape.records.estimate import DiagonalEstimate, Estimate
 from landscape.records.spectral_density import SpectralDensity, weighted_median
 from landscape.records.surface import PathOnSurface, Surface
 
@@ -13,4 +14,14 @@ from landscape.records.surface import PathOnSurface, Surface
 # plain value.
 KINDS: dict[str, type[Any]] = {"spectral_density": SpectralDensity, "eigen_pairs": EigenPairs, "surface": Surface}
 
-__all__ = ["Checkpoint", "EigenPairs", "KINDS", "PathOnSurface", "SpectralDensity", "Surface", "weighted_median"]
+__all__ = [
+    "Checkpoint",
+    "DiagonalEstimate",
+    "EigenPairs",
+    "Estimate",
+    "KINDS",
+    "PathOnSurface",
+    "SpectralDensity",
+    "Surface",
+    "weighted_median",
+]
