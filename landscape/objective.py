@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch.utils._pytree import tree_map
 from landscape._data import Batch, batch_size, freeze, in_words, mini_batches
 from landscape._loss import Loss
 from landscape._network import Network, Selection, point_digest
+from landscape._out_of_memory import advised
 from landscape._ranks import check_same, common_point, common_tensors, refused_together
 from landscape.errors import InputError
 from landscape.parallel import ProcessGrid, exact_sum, order_free_sum
@@ -103,6 +105,8 @@ class Objective:
                 "loss(output, target) needs batches (input, target). For other batches give loss=fn(model, batch), "
                 "with `model` as the name of its first parameter"
             )
+        # Traced code of this function, which serves it at all points.
+        self.graphs: dict[Any, Any] = {}
         self.theta = self._network.theta
         self.buffers, self.fixed = self._network.buffers, self._network.fixed
         self._held: tuple[str, ...] = ()  # no variables of a restricted objective, but in its regularizer
@@ -213,6 +217,7 @@ class Objective:
         """
         other = copy.copy(self)
         other._network = self._network.restricted(parameters)
+        other.graphs = {}
         values = self.variables()
         other.theta = torch.cat([values[name].reshape(-1) for name in other.names])
         other.fixed = {**self.fixed, **{name: value for name, value in values.items() if name not in other.names}}
@@ -314,6 +319,10 @@ class Objective:
         """Every sample's share of the denominator, ``(samples,)`` float64, in the order of :meth:`per_sample`."""
         return self._loss.shares(batch)
 
+    def scope(self) -> AbstractContextManager[None]:
+        """Derivatives on, and kernels that have two of them; within it contributions are computed."""
+        return self._network.scope()
+
     def batch_gradient(self, batch: Batch, denominator: float) -> Tensor:
         """Gradient of the numerator of one micro-batch, ``(n,)``."""
         theta = self.theta.detach().requires_grad_(True)
@@ -348,11 +357,20 @@ class Objective:
         -------
         float64 tensor, the same bits for every number of ranks
         """
+        return self.mean_over(lambda _, batch, denominator: contribution(batch, denominator), rows, length)
+
+    def mean_over(
+        self,
+        contribution: Callable[[int, Batch, float], Tensor],
+        rows: RowPartition | None = None,
+        length: int | None = None,
+    ) -> Tensor:
+        """As :meth:`mean_of`; the contribution is also told which micro-batch it is, by its index (collective)."""
         data = self.grid.data
 
         def contributions() -> Iterator[Tensor]:
-            for _, batch, denominator in self.mine():
-                yield contribution(batch, denominator)
+            for index, batch, denominator in self.mine():
+                yield self._within_memory(contribution, index, batch, denominator)
 
         def describe(local: int) -> str:
             return self.describe_batch(self._counted[data.rank + local * data.size])
@@ -369,6 +387,15 @@ class Objective:
                 describe=describe,
             )
         return total / self.denominator
+
+    def _within_memory(
+        self, contribution: Callable[[int, Batch, float], Tensor], index: int, batch: Batch, denominator: float
+    ) -> Tensor:
+        samples = batch_size(batch)
+        smaller = f"smaller micro-batches need less, such as micro_batch={samples // 2} (--micro-batch)"
+        advice = smaller if samples > 1 else "use a device with more memory"
+        with advised(self.describe_batch(index), advice):
+            return contribution(index, batch, denominator)
 
     def describe_batch(self, index: int) -> str:
         """Name a micro-batch for a message."""

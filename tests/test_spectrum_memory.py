@@ -12,7 +12,8 @@ import torch
 
 import landscape as ls
 from landscape import zoo
-from landscape._budget import bytes_of, choose
+from landscape._budget import choose
+from landscape._capacity import bytes_of
 from landscape.krylov import MODES, needs
 from tests.cases import Diagonal
 

@@ -78,6 +78,11 @@ class Derived(Operator):
     def batch_product(self, batch: Batch, denominator: float, vector: Tensor) -> Tensor:
         """Product of one micro-batch's sum with a full vector, ``(n,)``, where all parts share their data."""
 
+    def prepare(self) -> None:
+        """Settle what the parts settle once for all products (collective)."""
+        for part in self.parts:
+            part.prepare()
+
     def apply(self, vector: Tensor) -> Tensor:
         """The product with a full vector, ``(n,)``, which every rank holds."""
         return self.apply_block(vector[None])[0]

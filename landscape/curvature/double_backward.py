@@ -6,28 +6,66 @@ import torch
 from torch import Tensor
 
 from landscape._data import Batch
+from landscape.curvature._keeping import Kept, memory_of
 from landscape.objective import Objective
 
 
-def double_backward(objective: Objective, batch: Batch, denominator: float, vector: Tensor) -> Tensor:
-    """Sum of one micro-batch's Hessian times a vector (Pearlmutter, Neural Computation 6 (1994) 147, in reverse mode).
+class DoubleBackward:
+    """Reverse mode over reverse mode (Pearlmutter, Neural Computation 6 (1994) 147, who has forward mode first).
 
-    Works for every layer whose backward pass can itself be differentiated; costs about three gradients.
+    Works for every layer whose backward pass can itself be differentiated. From scratch a product costs about three
+    gradients; while the graph of a micro-batch's gradient fits into the budget it is kept, and a product costs about
+    two.
 
     Parameters
     ----------
-    vector : (n,) tensor
-
-    Returns
-    -------
-    (n,) tensor
+    objective : Objective
+    budget : float
+        Bytes for the graphs of gradients.
     """
-    theta = objective.theta.detach().requires_grad_(True)
-    value = objective.numerator(objective.variables(theta), batch, denominator)
-    if not value.requires_grad:  # Theta is a block that the network does not use.
-        return torch.zeros_like(vector)
-    (gradient,) = torch.autograd.grad(value, theta, create_graph=True, allow_unused=True, materialize_grads=True)
-    if not gradient.requires_grad:  # The loss is linear in theta.
-        return torch.zeros_like(vector)
-    (product,) = torch.autograd.grad(gradient, theta, vector, allow_unused=True, materialize_grads=True)
-    return product
+
+    def __init__(self, objective: Objective, budget: float) -> None:
+        self.objective = objective
+        self.kept = Kept(budget)
+
+    def products(self, index: int | None, batch: Batch, denominator: float, vectors: Tensor) -> Tensor:
+        """Sum of one micro-batch's Hessian times each vector, ``(k, n)``; what is kept is kept under ``index``."""
+        found = self.kept.get(index)
+        if found is None:
+            found, size = self._differentiated(batch, denominator)
+            self.kept.offer(index, found, size)
+        gradient, theta = found
+        if not gradient.requires_grad:  # The loss is linear in theta, or does not depend on it.
+            return torch.zeros_like(vectors)
+        again = self.kept.get(index) is found
+        return torch.stack(
+            [
+                torch.autograd.grad(
+                    gradient,
+                    theta,
+                    vector,
+                    retain_graph=again or place + 1 < len(vectors),
+                    allow_unused=True,
+                    materialize_grads=True,
+                )[0]
+                for place, vector in enumerate(vectors)
+            ]
+        )
+
+    def _differentiated(self, batch: Batch, denominator: float) -> tuple[tuple[Tensor, Tensor], int]:
+        """The gradient with its graph, theta, and the bytes that the graph holds."""
+        theta = self.objective.theta.detach().requires_grad_(True)
+        saved: list[Tensor] = []
+
+        def pack(value: Tensor) -> Tensor:
+            saved.append(value.detach())
+            return value
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda value: value):
+            value = self.objective.numerator(self.objective.variables(theta), batch, denominator)
+            if not value.requires_grad:
+                return (torch.zeros_like(theta), theta), 0
+            (gradient,) = torch.autograd.grad(
+                value, theta, create_graph=True, allow_unused=True, materialize_grads=True
+            )
+        return (gradient, theta), memory_of(saved, [theta])

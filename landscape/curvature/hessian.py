@@ -2,24 +2,50 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, Protocol, Self
 
+import torch
 from torch import Tensor
 
+from landscape._capacity import bytes_of, host_bytes
 from landscape._data import Batch
-from landscape.curvature.double_backward import double_backward
-from landscape.curvature.forward_over_reverse import forward_over_reverse
+from landscape.curvature.double_backward import DoubleBackward
+from landscape.curvature.finite_difference import FiniteDifference
+from landscape.curvature.forward_over_reverse import ForwardOverReverse
+from landscape.curvature.linearized import Linearized
 from landscape.curvature.operator import Operator
 from landscape.errors import InputError
 from landscape.objective import Objective
 
-Product = Callable[[Objective, Batch, float, Tensor], Tensor]
 
-# The one place where the way to compute a product is chosen. Double backward is the default: it supports the most
-# layers and was the faster of the two on an MLP, a convolutional and a residual network (tools/bench product).
-PRODUCTS: dict[str, Product] = {"double_backward": double_backward, "forward_over_reverse": forward_over_reverse}
-DEFAULT_PRODUCT = "double_backward"
+class Product(Protocol):
+    """A way to compute products."""
+
+    def products(self, index: int | None, batch: Batch, denominator: float, vectors: Tensor) -> Tensor:
+        """Sum of one micro-batch's Hessian times each vector, ``(k, n)``."""
+
+
+PRODUCTS: dict[str, Callable[[Objective, float], Product]] = {
+    "linearized": Linearized,
+    "compiled": partial(Linearized, compiled=True),
+    "double_backward": DoubleBackward,
+    "forward_over_reverse": ForwardOverReverse,
+    "finite_difference": FiniteDifference,
+}
+# Of the memory of this computer, divided among its ranks, for what products keep. Half is left to the vectors of a run.
+SHARE = 0.25
+# Seconds of this many products by double backward above which tracing, which takes some seconds, is tried: a density
+# takes about a hundred products.
+USUAL_PRODUCTS = 100
+WORTH_TRACING = 5.0
+# Only if double backward is clearly faster is it chosen over the trace, so that the noise of a timing decides nothing.
+CLEARLY = 1.2
+# Largest relative distance between two ways to compute one product; more means that the trace is not the function.
+# ReLUs at zero to rounding fall on either side.
+AGREEMENT = {torch.float32: 1e-2, torch.float64: 1e-6}
 
 
 class Hessian(Operator):
@@ -28,22 +54,111 @@ class Hessian(Operator):
     Parameters
     ----------
     objective : Objective
-    product : "auto", "double_backward" or "forward_over_reverse"
-        How a product is computed; the results agree to rounding.
+    product : str
+        How a product is computed; the results agree to rounding, except for ``"finite_difference"``.
+        ``"linearized"``: traced, with the part that does not depend on the vector kept. ``"compiled"``: the same
+        through a compiler, worth it for thousands of products. ``"double_backward"``: for every layer.
+        ``"forward_over_reverse"``: with the least memory. ``"finite_difference"``: from gradients alone. ``"auto"``:
+        linearized if the network can be traced, a hundred products take more than some seconds, and a timing on one
+        micro-batch says so; otherwise double backward.
+    memory_budget : bytes or text such as "4GiB", optional
+        Per rank, for what is kept between products; default: a quarter of the memory divided by the ranks of the
+        computer.
+
+    Examples
+    --------
+    >>> import landscape as ls, torch
+    >>> objective = ls.Objective(torch.nn.Linear(2, 1), torch.nn.MSELoss(), (torch.eye(2), torch.zeros(2, 1)))
+    >>> (ls.Hessian(objective, product="linearized") @ torch.tensor([0.0, 0.0, 1.0]))[2].item()
+    2.0
     """
 
     name = "hessian"
 
-    def __init__(self, objective: Objective, product: str = "auto") -> None:
+    def __init__(
+        self, objective: Objective, product: str = "auto", memory_budget: int | float | str | None = None
+    ) -> None:
         super().__init__(objective)
-        self.product = DEFAULT_PRODUCT if product == "auto" else product
-        if self.product not in PRODUCTS:
+        if product != "auto" and product not in PRODUCTS:
             raise InputError(f"unknown product {product!r}; choose auto, {', '.join(PRODUCTS)}")
+        self.product = product
+        self.memory_budget = memory_budget
+        self._chosen = None if product == "auto" else product
+        self._budget = self._default_budget() if memory_budget is None else float(bytes_of(memory_budget))
+        self._ways: dict[str, Product] = {}
+
+    @property
+    def chosen(self) -> str:
+        """The way in which products are computed, ``"auto"`` before the first."""
+        return self._chosen or "auto"
 
     def batch_product(self, batch: Batch, denominator: float, vector: Tensor) -> Tensor:
         """Sum of one micro-batch's Hessian times a vector, ``(n,)``."""
-        return PRODUCTS[self.product](self.objective, batch, denominator, vector)
+        return self._way().products(None, batch, denominator, vector[None])[0]
+
+    def batch_products(self, index: int, batch: Batch, denominator: float, vectors: Tensor) -> Tensor:
+        """Sum of one micro-batch's Hessian times the rows of ``(k, n)``."""
+        return self._way().products(index, batch, denominator, vectors)
+
+    def of(self, objective: Objective) -> Self:
+        """The Hessian of another objective, computed in the same way."""
+        other = super().of(objective)
+        other._ways = {}
+        return other
 
     def describe(self) -> dict[str, Any]:
         """What identifies the operator; the products differ in rounding."""
         return {**super().describe(), "product": self.product}
+
+    def prepare(self) -> None:
+        """Choose the way to compute products if that is left to us: the first rank tries (collective)."""
+        if self._chosen is None:
+            grid = self.grid
+            self._chosen = grid.world.broadcast_object(self._fastest() if grid.rank == 0 else None)
+
+    def _way(self) -> Product:
+        name = self._chosen or "double_backward"
+        if name not in self._ways:
+            self._ways[name] = PRODUCTS[name](self.objective, self._budget)
+        return self._ways[name]
+
+    def _fastest(self) -> str:
+        """The faster of the ways that agree on the first micro-batch."""
+        first = next(iter(self.objective.mine()), None)
+        if first is None:
+            return "double_backward"
+        generator = torch.Generator().manual_seed(0)
+        vector = torch.randn(self.n, generator=generator, dtype=torch.float64).to(self.objective.theta)[None]
+        with self.objective.scope():
+            usual = DoubleBackward(self.objective, self._budget)
+            expected, seconds = _timed(usual, first, vector)
+            if seconds * USUAL_PRODUCTS * self.objective.batches / self.grid.data.size < WORTH_TRACING:
+                return "double_backward"
+            traced = Linearized(self.objective, self._budget)
+            try:
+                found, less = _timed(traced, first, vector)
+            except (InputError, RuntimeError, NotImplementedError, TypeError):
+                return "double_backward"
+        distance = torch.linalg.vector_norm((found - expected).double())
+        same = distance <= AGREEMENT[self.dtype] * torch.linalg.vector_norm(expected.double())
+        return "linearized" if same and less <= CLEARLY * seconds else "double_backward"
+
+    def _default_budget(self) -> float:
+        if self.device.type == "cuda":
+            return SHARE * float(torch.cuda.get_device_properties(self.device).total_memory)
+        return SHARE * host_bytes() / self.grid.ranks_on_host
+
+
+def _timed(way: Product, first: tuple[int, Batch, float], vector: Tensor) -> tuple[Tensor, float]:
+    """A product with one micro-batch, and the seconds of the second time."""
+    index, batch, denominator = first
+    result = way.products(index, batch, denominator, vector)
+    _synchronize(result)
+    started = time.perf_counter()
+    _synchronize(way.products(index, batch, denominator, vector))
+    return result, time.perf_counter() - started
+
+
+def _synchronize(result: Tensor) -> None:
+    if result.is_cuda:
+        torch.cuda.synchronize(result.device)

@@ -108,25 +108,34 @@ class Operator(ABC):
             raise InputError("the vector holds NaN or inf")
         columns = columns.contiguous().clone()
         self.grid.data.broadcast(columns)
-        if columns.dim() == 1:
-            result = self.apply(columns)
-        else:
-            result = torch.stack([self.apply(column) for column in columns.T.contiguous()], 1)
+        result = self.apply(columns) if columns.dim() == 1 else self.apply_block(columns.T.contiguous()).T.contiguous()
         if isinstance(vector, np.ndarray):
             array = result.cpu().numpy()
             return array.astype(vector.dtype) if np.issubdtype(vector.dtype, np.floating) else array
         return result
 
+    def prepare(self) -> None:  # noqa: B027 - most operators have nothing to settle
+        """Settle what is settled once for all products, such as the way to compute them (collective)."""
+
+    def batch_products(self, index: int, batch: Batch, denominator: float, vectors: Tensor) -> Tensor:
+        """:meth:`batch_product` with each row of ``(k, n)``, ``(k, n)``; the index is that of the micro-batch."""
+        return torch.stack([self.batch_product(batch, denominator, vector) for vector in vectors])
+
     def apply(self, vector: Tensor) -> Tensor:
         """The product with a full vector, ``(n,)``, which every rank holds."""
-        return self._timed(vector, None, vector)
+        return self.apply_block(vector[None])[0]
+
+    def apply_block(self, vectors: Tensor) -> Tensor:
+        """The products with the rows of ``(k, n)``, which every rank holds, in one sweep over the data."""
+        return self._timed(vectors, None, vectors)
 
     def apply_rows(self, shard: Tensor, rows: RowPartition) -> Tensor:
         """The product on row shards: ``(rows,)`` in and out."""
-        return self._timed(rows.gather(shard), rows, shard)
+        return self._timed(rows.gather(shard)[None], rows, shard)
 
     def on(self, grid: ProcessGrid) -> Self:
-        """The same operator computed by other ranks, with its own count of products."""
+        """The same operator computed by other ranks, with its own count of products (collective)."""
+        self.prepare()
         return self.of(self.objective.on(grid))
 
     def of(self, objective: Objective) -> Self:
@@ -201,14 +210,20 @@ class Operator(ABC):
     __radd__ = __add__
     __rmul__ = __mul__
 
-    def _timed(self, vector: Tensor, rows: RowPartition | None, shift: Tensor) -> Tensor:
+    def _timed(self, vectors: Tensor, rows: RowPartition | None, shift: Tensor) -> Tensor:
+        """Products with the rows of ``(k, n)``; of one vector only this rank's rows, if asked for."""
+        self.prepare()
         started = time.perf_counter()
-        vector = vector.detach().contiguous()
-        result = self.objective.mean_of(lambda batch, share: self.batch_product(batch, share, vector), rows)
-        result = result.to(self.dtype)
+        vectors = vectors.detach().contiguous()
+
+        def contribution(index: int, batch: Batch, share: float) -> Tensor:
+            return self.batch_products(index, batch, share, vectors).reshape(-1)
+
+        result = self.objective.mean_over(contribution, rows, length=vectors.numel()).to(self.dtype)
+        result = result if rows is not None else result.view(vectors.shape)
         if self.objective.weight_decay and self.regularized:
             result = result + self.objective.weight_decay * shift
-        self.products += 1
+        self.products += len(vectors)
         self.seconds += time.perf_counter() - started
         return result
 

@@ -19,7 +19,7 @@ def close(product: torch.Tensor, reference: torch.Tensor) -> None:
 
 # torch cannot differentiate its own mean squared error forward over reverse (pytorch#123996).
 NO_FORWARD_RULE = ("mean squares", "forward_over_reverse")
-PRODUCTS = ["double_backward", "forward_over_reverse"]
+PRODUCTS = ["double_backward", "forward_over_reverse", "linearized"]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,105 @@
+"""Hessian-vector products by replaying the part of a traced product that depends on the vector."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_flatten
+
+from landscape._data import Batch
+from landscape.curvature._keeping import Kept, memory_of
+from landscape.curvature._splitting import Split, split
+from landscape.curvature._tracing import UntraceableError, batch_tensors, point_tensors, trace
+from landscape.errors import InputError
+from landscape.objective import Objective
+
+Part = Callable[..., Sequence[Tensor]]
+
+
+class Linearized:
+    """Forward mode over the reverse-mode gradient, traced once and split in two.
+
+    The first part depends on the point and the micro-batch only: the forward pass, the backward pass and the slopes of
+    the activations. Its results are kept while they fit into the budget; then a product costs the second part alone,
+    about 1.5 gradients for matrix products and 2 for convolutions by counting operations. Without room, a block of
+    vectors shares one evaluation of the first part. Vectors go through the second part one by one, since convolutions
+    over stacked vectors become grouped ones, which are slow.
+
+    Graphs are kept with the objective and serve all its points.
+
+    Parameters
+    ----------
+    objective : Objective
+    budget : float
+        Bytes for the results of the first part.
+    compiled : bool
+        Compile both parts by TorchInductor: 10 to 60 s of a C++ compiler for a net of 20 layers.
+
+    Raises
+    ------
+    InputError
+        At the first product, if the network cannot be traced.
+    """
+
+    def __init__(self, objective: Objective, budget: float, compiled: bool = False) -> None:
+        self.objective = objective
+        self.kept = Kept(budget)
+        self.compiled = compiled
+
+    def products(self, index: int | None, batch: Batch, denominator: float, vectors: Tensor) -> Tensor:
+        """Sum of one micro-batch's Hessian times each vector, ``(k, n)``; what is kept is kept under ``index``."""
+        primal, tangent = self._parts(batch, denominator)
+        with torch.no_grad():
+            results = self.kept.get(index)
+            if results is None:
+                given = [*point_tensors(self.objective), *batch_tensors(batch, denominator, self.objective)]
+                results = primal(*given)
+                self.kept.offer(index, results, memory_of(results, given))
+            return torch.stack([tangent(*results, vector)[0] for vector in vectors])
+
+    def _parts(self, batch: Batch, denominator: float) -> tuple[Part, Part]:
+        leaves, tree = tree_flatten(batch)
+        shapes = [(tuple(leaf.shape), leaf.dtype) if isinstance(leaf, Tensor) else repr(leaf) for leaf in leaves]
+        key = ("linearized", self.compiled, str(tree), str(shapes))
+        graphs: dict[Any, Any] = self.objective.graphs
+        if key not in graphs:
+            try:
+                parts = split(trace(self.objective, batch, denominator))
+            except UntraceableError as error:
+                raise InputError(f'this network cannot be traced: {error}; use product="double_backward"') from error
+            graphs[key] = _compiled(parts) if self.compiled else (parts.primal, parts.tangent)
+        found: tuple[Part, Part] = graphs[key]
+        return found
+
+
+def _compiled(parts: Split) -> tuple[Part, Part]:
+    return tuple(_Compiled(part) for part in (parts.primal, parts.tangent))  # type: ignore[return-value]
+
+
+class _Compiled:
+    """A graph that is compiled at its first call, or runs as it is if that is not possible here."""
+
+    def __init__(self, part: Any) -> None:
+        self.part = part
+        self.call: Part = torch.compile(part, fullgraph=True, dynamic=False)
+
+    def __call__(self, *inputs: Tensor) -> Sequence[Tensor]:
+        from torch._dynamo.exc import TorchDynamoException
+        from torch._inductor.exc import InductorError
+
+        try:
+            return self.call(*inputs)
+        except (TorchDynamoException, InductorError, RuntimeError) as error:
+            if self.call is self.part:
+                raise
+            self.call = self.part
+            warnings.warn(
+                "products are computed without compilation, as there is no working compiler here "
+                f"({str(error).splitlines()[0]})",
+                stacklevel=2,
+            )
+            return self.part(*inputs)
