@@ -37,6 +37,20 @@ def spectrum(
     probes: Annotated[int | None, typer.Option(help="Random start vectors (classical). Default: 10")] = None,
     steps: Annotated[int | None, typer.Option(help="Products per probe (classical). Default: 80")] = None,
     seed: Annotated[int | None, typer.Option(help="Of the random start vectors. Default: 0")] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="How Lanczos vectors are kept: full, selective, host, disk, float32, float16, bfloat16, minimal. "
+            "Default: auto",
+        ),
+    ] = None,
+    memory_budget: Annotated[
+        str | None, typer.Option(metavar="BYTES", help="For these vectors, per rank, such as 4GiB.")
+    ] = None,
+    dry_run: Annotated[
+        bool | None, typer.Option("--dry-run", help="Only say what it would cost on 1 to 1024 ranks.")
+    ] = None,
     samples: options.Samples = None,
     micro_batch: options.MicroBatch = None,
     device: options.Device = None,
@@ -55,4 +69,8 @@ def spectrum(
     from landscape.cli.running import run
 
     asked = read_job(SpectrumJob, job, {**flags, "set": parse_settings(settings) if settings else None})
+    if asked.dry_run:
+        from landscape.cli.dry_run import forecast
+
+        return forecast(SpectrumCommand(asked))
     return run(SpectrumCommand(asked))

@@ -35,6 +35,9 @@ class SpectrumJob(ObjectiveJob):
     probes: int = Field(default=10, ge=1)  # with `steps`, the usual choice for the classical method
     steps: int = Field(default=80, ge=1)
     seed: int = Field(default=0, ge=0)
+    memory: Literal["auto", "full", "selective", "host", "disk", "float32", "float16", "bfloat16", "minimal"] = "auto"
+    memory_budget: str | None = None
+    dry_run: bool = False
 
     def configuration(self) -> dict[str, Any]:
         """What the numbers depend on."""
@@ -49,6 +52,8 @@ class SpectrumJob(ObjectiveJob):
             **methods[self.method],
             "tol": self.tol,
             "seed": self.seed,
+            **({} if self.memory == "auto" else {"memory": self.memory}),
+            **({} if self.memory_budget is None else {"memory_budget": self.memory_budget}),
         }
 
     def checked(self, given: set[str]) -> Self:
@@ -80,13 +85,14 @@ class SpectrumCommand(Command[SpectrumJob]):
         return self.operator.describe()
 
     def identity(self, function: dict[str, Any]) -> dict[str, Any]:
-        """With the number of products that the library limits itself to."""
-        from landscape.spectrum import DEFAULT_PRODUCTS
+        """With the number of products that the library limits itself to, and how it keeps its vectors."""
+        from landscape.spectrum import DEFAULT_PRODUCTS, choose_memory
 
         identity = super().identity(function)
         if self.job.method == "deflated":
             identity["max_products"] = min(self.job.max_products or DEFAULT_PRODUCTS, self.operator.n)
-        return identity
+        mode = choose_memory(self.operator, identity, self.job.memory, self.job.memory_budget)
+        return {**identity, "memory": mode.bits, "memory_budget": None}
 
     def compute(self, state: RunState, progress: Progress) -> SpectralDensity:
         """Compute the density."""
@@ -101,6 +107,8 @@ class SpectrumCommand(Command[SpectrumJob]):
             probes=job.probes,
             steps=job.steps,
             seed=job.seed,
+            memory=job.memory,
+            memory_budget=job.memory_budget,
             state=state,
             checkpoint_seconds=job.checkpoint_seconds,
             progress=progress,

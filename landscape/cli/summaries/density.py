@@ -9,6 +9,12 @@ if TYPE_CHECKING:
     from landscape.records import SpectralDensity
 
 UNIT = "loss per parameter²"
+MEMORY = {
+    "selective": "Lanczos vectors orthogonalized only when needed",
+    "host": "Lanczos vectors kept on the host",
+    "disk": "Lanczos vectors kept in a temporary file",
+    "minimal": "no Lanczos vectors kept, so no eigenvalue is resolved",
+}
 
 
 def density_in_words(density: SpectralDensity) -> list[str]:
@@ -35,6 +41,8 @@ def density_in_words(density: SpectralDensity) -> list[str]:
         ("predicted error", error_in_words(density)),
         ("cost", cost_in_words(density)),
     ]
+    if density.memory != "full":
+        rows.append(("memory", MEMORY.get(density.memory, f"Lanczos vectors kept in {density.memory}")))
     return [f"  {name:<20} {text}" for name, text in rows]
 
 
