@@ -29,9 +29,19 @@ if TYPE_CHECKING:
     from landscape.layerwise import layer_densities
     from landscape.objective import Objective
     from landscape.parallel import ProcessGrid
-    from landscape.records import Checkpoint, DiagonalEstimate, EigenPairs, Estimate, SpectralDensity, Surface
+    from landscape.records import (
+        Checkpoint,
+        DiagonalEstimate,
+        EigenPairs,
+        Estimate,
+        SpectralDensity,
+        Stability,
+        Surface,
+    )
     from landscape.spectrum import spectral_density
     from landscape.splitting import Split, class_shares, split
+    from landscape.stability import batch_sharpness, gradient_shares, optimizer_view, recorded_view
+    from landscape.stability_monitor import StabilityMonitor
     from landscape.surface import loss_surface
     from landscape.training import train
     from landscape.trajectory import Recorder, Trajectory
@@ -52,6 +62,12 @@ _MODULE_OF = {
     "spectral_density": "landscape.spectrum",
     "SpectralDensity": "landscape.records",
     "layer_densities": "landscape.layerwise",
+    "StabilityMonitor": "landscape.stability_monitor",
+    "Stability": "landscape.records",
+    "optimizer_view": "landscape.stability",
+    "recorded_view": "landscape.stability",
+    "gradient_shares": "landscape.stability",
+    "batch_sharpness": "landscape.stability",
     "trace": "landscape.estimators",
     "layer_traces": "landscape.estimators",
     "diagonal": "landscape.estimators",
@@ -92,6 +108,12 @@ __all__ = [
     "spectral_density",
     "SpectralDensity",
     "layer_densities",
+    "StabilityMonitor",
+    "Stability",
+    "optimizer_view",
+    "recorded_view",
+    "gradient_shares",
+    "batch_sharpness",
     "trace",
     "layer_traces",
     "diagonal",

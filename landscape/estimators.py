@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from landscape.curvature import Operator, blocks_of
-from landscape.curvature.derived import apply_all
 from landscape.errors import ComputeError, InputError
 from landscape.krylov import Basis, gaussian
 from landscape.parallel.rows import RowPartition
@@ -292,7 +291,7 @@ class _Vectors:
         """Row shards of vectors, each with its product (collective)."""
         while chunk := [shard for _, shard in zip(range(WIDTH), shards, strict=False)]:
             full = torch.stack([self.rows.gather(shard) for shard in chunk])
-            products = apply_all(self.operator, full)
+            products = self.operator.apply_block(full)
             self.spent += len(chunk)
             if not bool(torch.isfinite(products).all()):
                 raise ComputeError(f"a product of {self.operator.name} holds NaN or inf; check the loss at this point")
@@ -307,7 +306,7 @@ class _Vectors:
         for start in range(0, n, WIDTH):
             units = torch.zeros(min(WIDTH, n - start), n, dtype=self.operator.dtype, device=self.operator.device)
             units[torch.arange(len(units)), start + torch.arange(len(units))] = 1
-            products = apply_all(self.operator, units)
+            products = self.operator.apply_block(units)
             self.spent += len(units)
             self.largest = max(self.largest, float(products.double().norm(dim=1).max()))
             yield from ((start + offset, row) for offset, row in enumerate(products))

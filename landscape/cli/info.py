@@ -21,6 +21,10 @@ KINDS = {
         "loss surface on a plane",
         "record.plot('figure.png'); landscape.render.relief(record, 'relief.png'); record.loss; record.paths",
     ),
+    "stability": (
+        "sharpness along a training, beside what its optimizer bears",
+        "record.plot('figure.png'); record.steps; record.ratio",
+    ),
     "trajectory": ("recorded training run", "record[-1].theta; record.losses; landscape.Plane.pca(record)"),
 }
 

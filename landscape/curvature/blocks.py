@@ -11,7 +11,7 @@ from torch import Tensor
 
 from landscape._data import Batch
 from landscape._network import Selection
-from landscape.curvature.derived import Derived, apply_all
+from landscape.curvature.derived import Derived
 from landscape.curvature.hessian import Hessian
 from landscape.curvature.operator import Operator
 from landscape.errors import InputError
@@ -136,7 +136,7 @@ class Restricted(Derived):
         return self.parts[0].batch_product(batch, denominator, vector)
 
     def _products(self, vectors: Tensor) -> Tensor:
-        return apply_all(self.parts[0], vectors)
+        return self.parts[0].apply_block(vectors)
 
     def describe(self) -> dict[str, Any]:
         """What identifies the operator."""

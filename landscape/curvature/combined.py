@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from landscape._data import Batch
-from landscape.curvature.derived import Derived, apply_all
+from landscape.curvature.derived import Derived
 from landscape.curvature.operator import Operator
 from landscape.errors import InputError
 
@@ -89,7 +89,7 @@ class Combined(Derived):
     def _products(self, vectors: Tensor) -> Tensor:
         total = self.shift * vectors
         for factor, part in zip(self.factors, self.parts, strict=True):
-            total = total + factor * apply_all(part, vectors)
+            total = total + factor * part.apply_block(vectors)
         return total
 
     def describe(self) -> dict[str, Any]:

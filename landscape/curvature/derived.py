@@ -137,12 +137,3 @@ class Derived(Operator):
             "operator": self.name,
             "parts": [{key: value for key, value in one.items() if key not in common} for one in described],
         }
-
-
-def apply_all(operator: Operator, vectors: Tensor) -> Tensor:
-    """Products with the rows of ``(k, n)``, in one sweep over the data where the operator can (collective)."""
-    together = getattr(operator, "apply_block", None)
-    if together is not None:
-        result: Tensor = together(vectors)
-        return result
-    return torch.stack([operator.apply(vector) for vector in vectors])

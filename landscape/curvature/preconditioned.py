@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from landscape._data import Batch
 from landscape._network import Selection, unwrap
 from landscape.curvature.blocks import blocks_of
-from landscape.curvature.derived import Derived, apply_all
+from landscape.curvature.derived import Derived
 from landscape.curvature.operator import Operator
 from landscape.errors import InputError
 from landscape.optim.metric import optimizer_metric, recorded_metric
@@ -141,7 +141,7 @@ class Preconditioned(Derived):
         return other
 
     def _products(self, vectors: Tensor) -> Tensor:
-        return self.scale * apply_all(self.parts[0], self.scale * vectors)
+        return self.scale * self.parts[0].apply_block(self.scale * vectors)
 
     def describe(self) -> dict[str, Any]:
         """What identifies the operator."""

@@ -8,11 +8,17 @@ from landscape.records.checkpoint import Checkpoint
 from landscape.records.eigen_pairs import EigenPairs
 from landscape.records.estimate import DiagonalEstimate, Estimate
 from landscape.records.spectral_density import SpectralDensity, weighted_median
+from landscape.records.stability import Stability
 from landscape.records.surface import PathOnSurface, Surface
 
 # What a file may hold. A field of a record is an array, a dictionary of arrays, a dictionary of plain values, or one
 # plain value.
-KINDS: dict[str, type[Any]] = {"spectral_density": SpectralDensity, "eigen_pairs": EigenPairs, "surface": Surface}
+KINDS: dict[str, type[Any]] = {
+    "spectral_density": SpectralDensity,
+    "eigen_pairs": EigenPairs,
+    "surface": Surface,
+    "stability": Stability,
+}
 
 __all__ = [
     "Checkpoint",
@@ -22,6 +28,7 @@ __all__ = [
     "KINDS",
     "PathOnSurface",
     "SpectralDensity",
+    "Stability",
     "Surface",
     "weighted_median",
 ]

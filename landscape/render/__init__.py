@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from landscape.render.film import Film
     from landscape.render.filming import video
     from landscape.render.relief_figure import relief
+    from landscape.render.stability_figure import stability
 
 # Public name → where it is defined.
 _PLACES = {
@@ -22,11 +23,12 @@ _PLACES = {
     "contour": "contour_figure",
     "relief": "relief_figure",
     "eigenvalues": "eigenvalue_figure",
+    "stability": "stability_figure",
     "Film": "film",
     "video": "filming",
 }
 
-__all__ = ["density", "contour", "relief", "eigenvalues", "Film", "video"]
+__all__ = ["density", "contour", "relief", "eigenvalues", "stability", "Film", "video"]
 
 
 def __getattr__(name: str) -> Any:

@@ -49,6 +49,10 @@ MEANINGS: dict[str, tuple[str, str]] = {
     "converged": ("true where the residual is as small as asked for", "boolean"),
     "theta": ("trainable parameters, flattened in the order of their names", "parameter"),
     "buffers": ("state of the network that is not trained, such as batch-norm statistics", ""),
+    # stability along a training; in the metric of an adaptive optimizer the unit is that of the threshold
+    "sharpness": ("largest eigenvalue of the curvature in the metric of the optimizer", CURVATURE),
+    "threshold": ("above it the optimizer's steps grow on a quadratic", CURVATURE),
+    "gradient_share": ("share of the squared length of the gradient along the sharpest direction", "1"),
     # recorded runs: one row per checkpoint
     "names": ("trainable parameters, in the order of theta", ""),
     "steps": ("optimizer steps before each checkpoint", "step"),
@@ -87,6 +91,7 @@ NAMES = {
     "spectral_density": "an eigenvalue density",
     "eigen_pairs": "eigenpairs",
     "surface": "a surface",
+    "stability": "the stability of a training",
     "trajectory": "a recorded run",
     "trajectory_segment": "a piece of a recorded run",
 }
