@@ -19,7 +19,7 @@ from landscape._durable import shards_of_first_rank
 from landscape.curvature import Operator
 from landscape.errors import InputError
 from landscape.krylov import WHICH, RestartedLanczos, gaussian
-from landscape.krylov.restarting import RitzPairs, by_interest
+from landscape.krylov.ritz import RitzPairs, by_interest
 from landscape.parallel.rows import RowPartition
 from landscape.records import EigenPairs
 from landscape.store import RunState
@@ -34,6 +34,9 @@ LEAST_VECTORS = 20
 DEFAULT_PRODUCTS = 1000
 # A look at the pairs is due after every product, in larger bases after every 32nd part of their number.
 LOOKS = 32
+# Part of a random vector in a warm start: what the earlier vectors do not see is found in a few products more. Measured
+# along trained networks: it costs nothing, as the vectors of two checkpoints differ by more.
+ADMIXTURE = 1e-2
 # Random streams of fresh vectors are counted after those of all probes, which are far fewer.
 FRESH = 2**32
 
@@ -48,8 +51,10 @@ def eigenpairs(
     tol: float = 1e-3,
     max_products: int | None = None,
     basis: int | None = None,
+    block: int = 1,
     seed: int = 0,
     start: Any = None,
+    check: bool = True,
     state: RunState | str | os.PathLike[str] | None = None,
     checkpoint_seconds: float = 60.0,
     progress: Progress | None = None,
@@ -67,9 +72,9 @@ def eigenpairs(
     estimated rounding of the products (the worst that was measured, in float32: 1.43 times what was claimed). That none
     was missed is probable, not certain, as for every method that starts from one random vector; misses become rarer
     with ``tol`` (none with the default in 80 runs on an exact spectrum of a trained network, some with 1e-2). Of a
-    multiple eigenvalue the Krylov space of one vector holds one copy; others appear by rounding, late or never. Where
-    that space is exhausted (identity, low rank plus a multiple of the identity, k near n), fresh random vectors in the
-    complement go on until they add nothing, and all copies are found.
+    multiple eigenvalue the Krylov space of one vector holds one copy; others appear by rounding, late or never: a
+    ``block`` of p vectors holds p copies. Where that space is exhausted (identity, low rank plus a multiple of the
+    identity, k near n), fresh random vectors in the complement go on until they add nothing, and all copies are found.
 
     Parameters
     ----------
@@ -87,11 +92,18 @@ def eigenpairs(
     basis : int, optional
         Most basis vectors at one time, as ``ncv`` of ARPACK; at least two more than pairs. Default: what fits into
         1 GiB, at least max(20, 2k + 10), at most 300: more vectors need fewer products.
+    block : int
+        Start vectors, which are multiplied in one sweep over the data. Default 1: it needs the fewest products. With
+        p, copies of an eigenvalue up to p, and clusters that one vector tells apart late, are found in one run, for
+        about (p - 1) · 10 products more (``tools/bench eigenpairs``).
     seed : int
         Of the random vectors.
     start : EigenPairs or array, optional
-        Warm start: a vector ``(n,)``, or several in the columns of ``(n, j)``, whose sum is the first vector. Pairs
-        that it has no part in are found late or missed.
+        Warm start: a vector ``(n,)``, or several in the columns of ``(n, j)``, such as the eigenvectors at an earlier
+        point. Their sum, or in turns the sums of ``block`` groups, with a hundredth of a random vector, starts the run.
+        Taken one by one, each vector would need a product of its own before anything can be improved.
+    check : bool
+        Whether to spend the product that checks the residuals; along a series once is enough.
     state : path, optional
         Folder for the state of the unfinished run; an existing one is continued, with the same bits.
     checkpoint_seconds : float
@@ -118,13 +130,14 @@ def eigenpairs(
     >>> ls.eigenpairs(ls.Hessian(objective), k=1).values.round(4)
     array([2.6667])
     """
-    settings: dict[str, Any] = settings_for(operator, k, which, tol, max_products, basis, seed)
+    settings: dict[str, Any] = settings_for(operator, k, which, tol, max_products, basis, seed, block)
+    settings["check"] = bool(check)
     operator.grid.meet("eigenpairs")
     started = time.monotonic()
     settings["start_sha256"] = None
     first = None
     if start is not None:
-        first = _start_vector(start, operator)
+        first = _start_vectors(start, operator, settings["block"])
         settings["start_sha256"] = hashlib.sha256(first.cpu().numpy().tobytes()).hexdigest()
     configuration = {**operator.describe(), **settings}
     state = RunState.of(state, configuration)
@@ -149,7 +162,14 @@ def eigenpairs(
 
 
 def settings_for(
-    operator: Operator, k: int, which: str, tol: float, max_products: int | None, basis: int | None, seed: int
+    operator: Operator,
+    k: int,
+    which: str,
+    tol: float,
+    max_products: int | None,
+    basis: int | None,
+    seed: int,
+    block: int = 1,
 ) -> dict[str, Any]:
     """Check the arguments of :func:`eigenpairs` and fill in those that were left open.
 
@@ -157,7 +177,7 @@ def settings_for(
 
     Parameters
     ----------
-    operator, k, which, tol, max_products, basis, seed
+    operator, k, which, tol, max_products, basis, seed, block
         As for :func:`eigenpairs`.
 
     Returns
@@ -170,17 +190,18 @@ def settings_for(
     InputError
         If one is out of range.
     """
-    _check(operator, k, which, tol, max_products, basis, seed)
+    _check(operator, k, which, tol, max_products, basis, seed, block)
     wanted = _pairs(operator, k, which)
     if basis is None:
         fitting = BASIS_BYTES // (operator.n * torch.finfo(operator.dtype).bits // 8)
-        basis = max(LEAST_VECTORS, 2 * wanted + 10, min(fitting, MOST_VECTORS))
+        basis = max(LEAST_VECTORS, 2 * wanted + 10, wanted + 5 * block, min(fitting, MOST_VECTORS))
     return {
         "k": k,
         "which": which,
         "tol": tol,
         "max_products": max_products or max(DEFAULT_PRODUCTS, 20 * wanted),
         "basis": min(basis, operator.n),
+        "block": min(block, operator.n),
         "seed": seed,
     }
 
@@ -209,6 +230,7 @@ class _DurableRun:
         self.operator = operator
         self.seed = settings["seed"]
         self.max_products = settings["max_products"]
+        self.check = settings["check"]
         self.state = state
         self.every = every
         self.resumed = 0
@@ -217,15 +239,19 @@ class _DurableRun:
         def random(probe: int) -> Tensor:
             return gaussian(rows, settings["seed"], probe, operator.dtype, operator.device)
 
+        starts = torch.stack([random(probe) for probe in range(settings["block"])], 1)
+        if start is not None:
+            starts = rows.shard(start) + ADMIXTURE / operator.n**0.5 * starts
         self.lanczos = RestartedLanczos(
             lambda shard: operator.apply_rows(shard, rows),
             rows,
-            random(0) if start is None else rows.shard(start),
+            starts,
             wanted=_pairs(operator, settings["k"], settings["which"]),
             which=settings["which"],
             tol=settings["tol"],
             size=settings["basis"],
             fresh=lambda index: random(FRESH + index),
+            products_of=lambda shards: rows.shard(operator.apply_block(rows.gather(shards).T.contiguous()).T),
         )
         self._saved = (-1, 0)  # rotations and vectors on disk
         self._last = time.monotonic()
@@ -237,7 +263,7 @@ class _DurableRun:
         lanczos, ranks = self.lanczos, self.rows.collectives
         while True:
             ritz = self.until_complete(progress)
-            if lanczos.products >= self.max_products:
+            if not self.check or lanczos.products >= self.max_products:
                 return ritz
             random = np.random.Generator(np.random.Philox(key=self.seed, counter=lanczos.products))
             lanczos.check(ritz, random.choice([-1.0, 1.0], min(lanczos.wanted, len(ritz.values))))
@@ -250,11 +276,12 @@ class _DurableRun:
         """Go on until the wanted pairs have converged or the products end; return all pairs (collective)."""
         lanczos, ranks = self.lanczos, self.rows.collectives
         # One product is left for the check.
-        most = max(self.max_products - 1, 1)
+        most = max(self.max_products - int(self.check), 1)
         found = 0
         while True:
             # Before the product, so that a resumed run decides again what was decided at its checkpoint.
-            if lanczos.columns and (lanczos.sealed or lanczos.columns % max(1, lanczos.columns // LOOKS) == 0):
+            columns, stride = lanczos.columns, max(1, lanczos.columns // LOOKS)
+            if columns and (lanczos.sealed or columns // stride > (columns - lanczos.block) // stride):
                 found, complete, exhausted = ranks.broadcast_object(self._look() if ranks.rank == 0 else None)
                 if exhausted:
                     lanczos.set_aside()
@@ -263,7 +290,7 @@ class _DurableRun:
                     break
             if lanczos.products >= most or lanczos.columns == self.rows.n:
                 break
-            lanczos.step()
+            lanczos.step(most - lanczos.products)
             self._save_if_due()
             if progress is not None:
                 progress(lanczos.products, self.max_products, f"{found} of {lanczos.wanted} pairs")
@@ -364,24 +391,33 @@ def _record(operator: Operator, run: _DurableRun, ritz: RitzPairs, settings: dic
     )
 
 
-def _start_vector(start: Any, operator: Operator) -> Tensor:
-    """The first vector that a warm start asks for, on every rank that of rank 0 (collective)."""
+def _start_vectors(start: Any, operator: Operator, block: int) -> Tensor:
+    """The first vectors that a warm start asks for, ``(n, block)``, on every rank those of rank 0 (collective)."""
     given = torch.as_tensor(getattr(start, "vectors", start)).detach()
     if given.dim() not in (1, 2) or given.shape[0] != operator.n:
         raise InputError(
             f"start has shape {tuple(given.shape)}, but the operator has n = {operator.n}: give (n,), (n, j) or "
             "eigenpairs of the same model"
         )
-    vector = given.to(device=operator.device, dtype=operator.dtype).reshape(operator.n, -1).sum(1)
-    operator.grid.world.broadcast(vector)
-    length = float(torch.linalg.vector_norm(vector.double()))
-    if not (isfinite(length) and length > 0):
-        raise InputError(f"start must be finite and not zero, but the norm of the first vector is {length}")
-    return vector
+    given = given.to(device=operator.device, dtype=operator.dtype).reshape(operator.n, -1)
+    vectors = torch.stack([given[:, first::block].sum(1) for first in range(block)], 1)
+    operator.grid.world.broadcast(vectors)
+    lengths = torch.linalg.vector_norm(vectors.double(), dim=0)
+    if not (bool(torch.isfinite(lengths).all()) and float(lengths.max()) > 0):
+        raise InputError(f"start must be finite and not zero, but the norm of the first vector is {float(lengths[0])}")
+    # Fewer vectors than the block: the others are the random vectors alone.
+    return vectors / torch.where(lengths > 0, lengths, 1.0).to(vectors)
 
 
 def _check(
-    operator: Operator, k: int, which: str, tol: float, max_products: int | None, basis: int | None, seed: int
+    operator: Operator,
+    k: int,
+    which: str,
+    tol: float,
+    max_products: int | None,
+    basis: int | None,
+    seed: int,
+    block: int,
 ) -> None:
     if not isinstance(operator, Operator):
         raise InputError(
@@ -397,11 +433,15 @@ def _check(
         raise InputError(f"tol must be positive, not {tol}")
     if max_products is not None and max_products < 1:
         raise InputError(f"max_products must be at least 1, not {max_products}")
+    if block < 1:
+        raise InputError(f"block must be at least 1 start vector, not {block}")
     pairs = _pairs(operator, k, which)
-    if basis is not None and basis < min(pairs + 2, operator.n):
+    least = min(pairs + 1 + block, operator.n)
+    if basis is not None and basis < least:
+        blocks = f" in blocks of {block}" if block > 1 else ""
         raise InputError(
-            f"basis = {basis} vectors are too few for {pairs} pairs; give at least {min(pairs + 2, operator.n)}, "
-            f"better {max(LEAST_VECTORS, 2 * pairs + 10)}"
+            f"basis = {basis} vectors are too few for {pairs} pairs{blocks}; give at least {least}, "
+            f"better {max(LEAST_VECTORS, 2 * pairs + 10, pairs + 5 * block)}"
         )
     if seed < 0:
         raise InputError(f"seed must not be negative, not {seed}")

@@ -47,6 +47,7 @@ def main() -> None:
         found = {
             "largest": ls.eigenpairs(hessian, 3),
             "restarted, both ends": ls.eigenpairs(hessian, 1, "both", basis=10),
+            "block, restarted": ls.eigenpairs(hessian, 2, "both", basis=13, block=3),
             "cut short": ls.eigenpairs(hessian, 4, max_products=6),
             "exhausted": ls.eigenpairs(ls.GaussNewton(linear), 3),
             "warm": ls.eigenpairs(hessian, 1, start=np.linspace(-1, 1, objective.n) * (1 + grid.rank)),

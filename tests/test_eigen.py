@@ -133,9 +133,54 @@ def test_a_warm_start_saves_products() -> None:
     changed = Diagonal(OUTLIERS * (1 + 1e-4 * np.random.default_rng(0).standard_normal(len(OUTLIERS))))
     cold, warm = ls.eigenpairs(changed, 5, seed=3), ls.eigenpairs(changed, 5, seed=3, start=first)
     assert warm.products < cold.products and np.allclose(warm.values, cold.values, rtol=1e-5)
-    assert np.array_equal(ls.eigenpairs(changed, 5, start=first.vectors).values, warm.values)
+    assert np.array_equal(ls.eigenpairs(changed, 5, seed=3, start=first.vectors).values, warm.values)
     single = ls.eigenpairs(changed, 1, start=first.vectors[:, 0])
     assert np.allclose(single.values, cold.values[:1], rtol=1e-5)
+    unchecked = ls.eigenpairs(changed, 5, seed=3, start=first, check=False)
+    assert np.array_equal(unchecked.values, warm.values) and unchecked.products == warm.products - 1
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_warm_start_finds_what_the_earlier_vectors_do_not_see(seed: int) -> None:
+    # The new largest eigenvalue is exactly orthogonal to all earlier vectors.
+    before = Diagonal(OUTLIERS)
+    spectrum = OUTLIERS.copy()
+    spectrum[7] = 2 * OUTLIERS.max()
+    first = np.eye(len(OUTLIERS))[:, np.argsort(-OUTLIERS)[:5]]
+    assert np.allclose(before.values.numpy() @ first**2, np.sort(OUTLIERS)[::-1][:5])
+    pairs = ls.eigenpairs(Diagonal(spectrum), 5, start=first, seed=seed)
+    assert np.allclose(pairs.values, np.sort(spectrum)[::-1][:5], rtol=1e-5) and pairs.converged.all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("copies", [2, 3, 5, 8])
+def test_a_block_finds_as_many_copies_as_it_has_vectors(copies: int, dtype: torch.dtype) -> None:
+    # Far above the bulk at one end, barely outside of it at the other.
+    spectrum = np.r_[BULK, np.repeat([3.0, 2.0, -0.2], copies)]
+    for seed in range(3):
+        operator = Diagonal(spectrum, dtype)
+        pairs = ls.eigenpairs(operator, copies + 1, "both", block=copies, seed=seed)
+        ends = np.r_[np.full(copies, 3.0), 2.0, np.sort(spectrum)[copies], np.full(copies, -0.2)]
+        assert pairs.converged.all() and np.allclose(pairs.values, ends, rtol=1e-5)
+        assert np.abs(pairs.vectors.T @ pairs.vectors - np.eye(2 * copies + 2)).max() <= 1e-5
+        assert operator.products == pairs.products
+
+
+def test_a_block_and_a_single_vector_agree_on_a_network() -> None:
+    for name in ("mlp", "convolution and batch norm"):
+        case = cases()[name]
+        values = np.linalg.eigvalsh(case.hessian().numpy())
+        for block in (2, 4, len(values)):
+            pairs = ls.eigenpairs(ls.Hessian(case.objective()), 3, "both", tol=1e-8, block=block)
+            assert pairs.converged.all() and np.abs(pairs.values[:3] - values[::-1][:3]).max() <= 1e-9 * pairs.scale
+            assert np.abs(pairs.values[3:] - values[:3][::-1]).max() <= 1e-9 * pairs.scale
+
+
+@pytest.mark.parametrize("block", [2, 3])
+def test_a_warm_block_with_fewer_vectors_than_it_is_wide(block: int) -> None:
+    first = ls.eigenpairs(Diagonal(OUTLIERS), 1)
+    pairs = ls.eigenpairs(Diagonal(OUTLIERS), 4, start=first, block=block)
+    assert np.allclose(pairs.values, np.sort(OUTLIERS)[::-1][:4], rtol=1e-5) and pairs.converged.all()
 
 
 def test_seeds_differ_and_repeat() -> None:
@@ -147,32 +192,36 @@ NARROW = BULK[:150]
 OPTIONS: dict[str, Any] = {"k": 4, "which": "both", "tol": 1e-8, "basis": 20, "seed": 2}
 
 
-@pytest.mark.parametrize("cut", [2, 41])
-def test_a_run_that_was_cut_short_gives_the_same_bits(cut: int, tmp_path: Path) -> None:
-    whole = ls.eigenpairs(Diagonal(NARROW), **OPTIONS)
+@pytest.mark.parametrize(("cut", "block"), [(2, 1), (41, 1), (42, 3)])
+def test_a_run_that_was_cut_short_gives_the_same_bits(cut: int, block: int, tmp_path: Path) -> None:
+    options = OPTIONS | {"block": block}
+    whole = ls.eigenpairs(Diagonal(NARROW), **options)
     assert whole.restarts > 5 and whole.converged.all()
+
+    reached: list[int] = []
 
     class CutShortError(Exception):
         pass
 
     def stop(done: int, total: int, text: str) -> None:
-        if done == cut:
+        if done >= cut:
+            reached.append(done)
             raise CutShortError
 
     state = tmp_path / "state"
     with pytest.raises(CutShortError):
-        ls.eigenpairs(Diagonal(NARROW), **OPTIONS, state=state, checkpoint_seconds=0, progress=stop)
+        ls.eigenpairs(Diagonal(NARROW), **options, state=state, checkpoint_seconds=0, progress=stop)
     # Restarts replace the basis: what came before is dropped from the disk.
     assert len(list(state.glob("basis-*"))) == 1
-    resumed = ls.eigenpairs(Diagonal(NARROW), **OPTIONS, state=state, checkpoint_seconds=0)
+    resumed = ls.eigenpairs(Diagonal(NARROW), **options, state=state, checkpoint_seconds=0)
     for field in ("values", "vectors", "residuals", "converged"):
         assert np.array_equal(getattr(resumed, field), getattr(whole, field))
-    assert resumed.products == whole.products and resumed.provenance["resumed_products"] == cut
+    assert resumed.products == whole.products and resumed.provenance["resumed_products"] == reached[0]
     assert (resumed.noise_floor, resumed.scale, resumed.restarts) == (whole.noise_floor, whole.scale, whole.restarts)
     with pytest.raises(ls.InputError, match="seed"):
-        ls.eigenpairs(Diagonal(NARROW), **(OPTIONS | {"seed": 5}), state=state)
+        ls.eigenpairs(Diagonal(NARROW), **(options | {"seed": 5}), state=state)
     with pytest.raises(ls.InputError, match="start_sha256"):
-        ls.eigenpairs(Diagonal(NARROW), **OPTIONS, start=np.ones(len(NARROW)), state=state)
+        ls.eigenpairs(Diagonal(NARROW), **options, start=np.ones(len(NARROW)), state=state)
 
 
 KILLED = """
@@ -229,6 +278,8 @@ def test_the_default_basis_fits_into_memory_but_never_too_small() -> None:
         ("max_products must be at least 1", {"max_products": 0}),
         ("basis = 5 vectors are too few for 5 pairs; give at least 7, better 20", {"k": 5, "basis": 5}),
         ("basis = 9 vectors are too few for 10 pairs", {"k": 5, "which": "both", "basis": 9}),
+        ("block must be at least 1 start vector, not 0", {"block": 0}),
+        ("basis = 8 vectors are too few for 5 pairs in blocks of 3; give at least 9", {"k": 5, "basis": 8, "block": 3}),
         ("seed must not be negative", {"seed": -1}),
         (r"start has shape \(7,\), but the operator has n = 30", {"start": np.ones(7)}),
         ("start must be finite and not zero", {"start": np.zeros(30)}),

@@ -5,7 +5,9 @@ from landscape.krylov.lanczos import Lanczos
 from landscape.krylov.orthogonalization import Basis
 from landscape.krylov.probe import gaussian
 from landscape.krylov.quadrature import Quadrature, anti_gauss, gauss
-from landscape.krylov.restarting import WHICH, RestartedLanczos
+from landscape.krylov.restarting import RestartedLanczos
+from landscape.krylov.ritz import WHICH
+from landscape.krylov.smoothing import peaked, smooth_counts, spread_out
 from landscape.krylov.storage import MODES, Memory, Needs, needs
 
 __all__ = [
@@ -23,4 +25,7 @@ __all__ = [
     "gauss",
     "gaussian",
     "needs",
+    "peaked",
+    "smooth_counts",
+    "spread_out",
 ]

@@ -1,9 +1,8 @@
-"""Extreme eigenpairs by the Lanczos recurrence in a basis of bounded size, on row shards, one product at a time."""
+"""Extreme eigenpairs by the (block) Lanczos recurrence in a basis of bounded size, on row shards."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from math import sqrt
 from typing import Any
 
@@ -15,12 +14,11 @@ from torch import Tensor
 from landscape.errors import ComputeError
 from landscape.krylov.lanczos import BREAKDOWN, rounding_seen
 from landscape.krylov.orthogonalization import Basis
+from landscape.krylov.ritz import RitzPairs, by_interest, kept_at_restart
 from landscape.parallel.rows import RowPartition
 
 Array = NDArray[np.float64]
 
-# Fewest products between two restarts, where the basis allows them; measured best on trained networks.
-LEAST_ROOM = 5
 # Eigenvalues below this fraction of the largest need only be as accurate as one of this size: the rounding of float32
 # products allows no more.
 SMALL = 1e-3
@@ -31,69 +29,6 @@ LEFT_OVER = 0.1
 AMPLIFIED = 1e3
 # What a checkpoint holds besides arrays.
 FACTS = ("products", "restarts", "rotations", "fresh_starts", "columns", "locked", "norm", "largest", "error")
-
-WHICH = ("largest", "smallest", "magnitude", "both")
-
-
-@dataclass(frozen=True)
-class RitzPairs:
-    """Approximate eigenpairs in a basis Q, the most wanted first.
-
-    Attributes
-    ----------
-    values : (m,) float64
-    coefficients : (m, m) float64
-        Orthonormal; ``Q @ coefficients[:, i]`` is the vector of ``values[i]``.
-    residuals : (m,) float64
-        ``‖Av - λv‖`` as it follows from the products that were computed, exact to the rounding of one product; with the
-        error of the last :meth:`RestartedLanczos.check`.
-    limits : (m,) float64
-        Largest residual allowed: ``tol`` times ``|λ|``, or times a thousandth of the largest ``|λ|`` if that is more.
-    bounds : (m,) float64
-        The part of the residuals that more products can remove; the rest is rounding.
-    active : (m,) bool
-        False for pairs of an invariant subspace that was found and put aside.
-    """
-
-    values: Array
-    coefficients: Array
-    residuals: Array
-    limits: Array
-    bounds: Array
-    active: NDArray[np.bool_]
-
-
-def by_interest(values: Array, which: str) -> NDArray[np.intp]:
-    """Order of eigenvalues by how much they are wanted.
-
-    Parameters
-    ----------
-    values : (m,) array
-    which : "largest", "smallest", "magnitude" or "both"
-        ``"both"`` takes the largest, the smallest, the second largest and so on.
-
-    Returns
-    -------
-    (m,) indices
-
-    Examples
-    --------
-    >>> by_interest(np.array([3.0, -4.0, 1.0, 2.0]), "both").tolist()
-    [0, 1, 3, 2]
-    """
-    ascending = np.argsort(values, kind="stable")
-    if which == "smallest":
-        return ascending
-    descending = np.argsort(-values, kind="stable")
-    if which == "largest":
-        return descending
-    if which == "magnitude":
-        return np.argsort(-np.abs(values), kind="stable")
-    order = np.empty_like(ascending)
-    high = -(-len(values) // 2)
-    # Both halves of one order, so that equal values are not taken twice.
-    order[0::2], order[1::2] = descending[:high], descending[::-1][: len(values) - high]
-    return order
 
 
 class RestartedLanczos:
@@ -108,6 +43,12 @@ class RestartedLanczos:
     (they no longer change), and a fresh random vector in their complement goes on, which finds further copies of
     multiple eigenvalues.
 
+    With p start vectors it is a block method (Grimes, Lewis, Simon, SIAM J. Matrix Anal. Appl. 15 (1994) 228) in the
+    form of a band: p vectors wait for their products, each image is orthogonalized against all vectors and waits in
+    turn, and one that is nothing but rounding is left out, so that the band becomes narrower where the space of one
+    start vector is exhausted. Hence any number of products may follow a restart or precede a stop. The space of p
+    vectors holds p copies of a multiple eigenvalue; it needs more products than that of one vector to find simple ones.
+
     Every rank takes the same decisions, those of the first one.
 
     Parameters
@@ -115,8 +56,8 @@ class RestartedLanczos:
     product : callable
         Row shard of v to row shard of Av (collective).
     rows : RowPartition
-    start : (rows,) tensor
-        Row shard of the start vector, not zero; it is normalized here.
+    start : (rows,) or (rows, p) tensor
+        Row shards of the start vectors, not zero; they are orthonormalized here.
     wanted : int
         How many pairs, at most n.
     which : str
@@ -127,6 +68,9 @@ class RestartedLanczos:
         Most vectors at one time whose images are known; one more is stored. At least ``wanted + 2``, or n.
     fresh : callable
         Index to row shard of a random vector.
+    products_of : callable, optional
+        Row shards of several vectors, ``(rows, q)``, to those of their images (collective), where that is cheaper than
+        q times ``product``.
 
     Attributes
     ----------
@@ -150,8 +94,10 @@ class RestartedLanczos:
         tol: float,
         size: int,
         fresh: Callable[[int], Tensor],
+        products_of: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         self.product = product
+        self.products_of = products_of
         self.rows = rows
         self.wanted = wanted
         self.which = which
@@ -169,15 +115,23 @@ class RestartedLanczos:
         self.error = 0.0
         self.asymmetry: list[float] = []
         self.hidden: Array = np.zeros(0)  # what may exist outside of the locked subspace, at the most
+        starts = start[:, None] if start.dim() == 1 else start
+        self.block = min(starts.shape[1], rows.n)
         # Image j is the combination of the basis with the coefficients in column j.
-        self.projected: Array = np.zeros((self.size + 1, self.size))
+        self.projected: Array = np.zeros((self.size + self.block, self.size))
         self.basis = Basis(rows, start.dtype, start.device)
-        self.basis.append(start / sqrt(rows.dot(start, start)))
+        for column in starts.T[: self.block]:
+            self._append_start(column)
 
     @property
     def sealed(self) -> bool:
         """Whether the basis spans an invariant subspace, so that only a fresh vector can go on."""
         return self.columns == len(self.basis)
+
+    @property
+    def waiting(self) -> int:
+        """Vectors of the basis whose images are not known: the width of the band."""
+        return len(self.basis) - self.columns
 
     @property
     def measured_rounding(self) -> float:
@@ -189,19 +143,42 @@ class RestartedLanczos:
         """A residual norm that is nothing but rounding."""
         return BREAKDOWN * self.measured_rounding
 
-    def step(self) -> None:
-        """Apply the operator once; before that, make room or find a fresh vector if need be (collective).
+    def step(self, most: int | None = None) -> None:
+        """Apply the operator to all waiting vectors; before that, make room or find fresh ones if need be (collective).
 
         Does nothing once all n pairs are known.
+
+        Parameters
+        ----------
+        most : int, optional
+            At most so many products.
         """
         if self.columns == self.rows.n:
             return
         if self.sealed:
-            self._append_fresh()
+            for _ in range(min(self.block, self.rows.n - self.columns)):
+                self._append_fresh()
         elif self.columns == self.size:
             self._restart()
-        column = self.columns
-        image = self.product(self.basis.vector(column)).to(self.basis.dtype)
+        count = min(self.waiting, self.size - self.columns, self.waiting if most is None else max(most, 1))
+        for image in self._images(count):
+            self._take(image)
+        # What follows is collective: a rank of its own rounding must not decide alone.
+        if self.waiting == 0:
+            self.set_aside()
+
+    def _images(self, count: int) -> Iterator[Tensor]:
+        """Images of the vectors that have waited longest."""
+        first = self.columns
+        if count > 1 and self.products_of is not None:
+            yield from self.products_of(self.basis.vectors(first, first + count)).to(self.basis.dtype).T
+            return
+        for index in range(first, first + count):
+            yield self.product(self.basis.vector(index)).to(self.basis.dtype)
+
+    def _take(self, image: Tensor) -> None:
+        """Express the next image by the basis; what is left of it is a new vector, if it is more than rounding."""
+        column, image = self.columns, image.contiguous()
         self.products += 1
         coefficients = self.basis.split_off(image).numpy()
         norm = sqrt(self.rows.dot(image, image))
@@ -213,13 +190,12 @@ class RestartedLanczos:
         self.norm = max(self.norm, length)
         if column:
             self.asymmetry.append(float(coefficients[column - 1] - self.projected[column, column - 1]))
-        self.projected[: column + 1, column] = coefficients
+        self.projected[: len(self.basis), column] = coefficients
         self.columns = column + 1
-        # What follows is collective: a rank of its own rounding must not decide alone.
-        if self.rows.collectives.broadcast_object(self.columns == self.rows.n or norm <= self.breakdown):
-            self.set_aside()
+        nothing = len(self.basis) == self.rows.n or norm <= self.breakdown
+        if self.rows.collectives.broadcast_object(nothing):
             return
-        self.projected[column + 1, column] = norm
+        self.projected[len(self.basis), column] = norm
         self.basis.append(image / norm)
 
     def ritz(self) -> RitzPairs:
@@ -231,7 +207,7 @@ class RestartedLanczos:
             block = coupled[locked:total, locked:]
             values[locked:], coefficients[locked:, locked:] = np.linalg.eigh((block + block.T) / 2)
         images = coupled @ coefficients
-        bounds = np.zeros(total) if self.sealed else np.abs(images[total])
+        bounds = np.linalg.norm(images[total:], axis=0)
         images[:total] -= coefficients * values
         self.largest = max(self.largest, float(np.abs(values).max()))
         order = by_interest(values, self.which)
@@ -274,8 +250,7 @@ class RestartedLanczos:
     def set_aside(self) -> None:
         """Lock all pairs that the basis holds (collective).
 
-        The residual of the basis, if there is one, goes on in place of a fresh vector, and its coupling is not
-        forgotten.
+        The vectors that wait, if there are any, go on in place of fresh ones, and their coupling is not forgotten.
         """
         ritz = self.agreed_ritz()
         outside = ritz.values[ritz.active]
@@ -351,6 +326,20 @@ class RestartedLanczos:
     def _ends(self) -> int:
         return 2 if self.which == "both" else 1
 
+    def _append_start(self, shard: Tensor) -> None:
+        """Add a start vector, or a fresh one if it lies in the space of those before it."""
+        length = sqrt(self.rows.dot(shard, shard))
+        if len(self.basis) == 0:
+            self.basis.append(shard / length)
+            return
+        rest = self.basis.project_out(shard / length)
+        left = sqrt(self.rows.dot(rest, rest))
+        if self.rows.collectives.broadcast_object(left <= self.rows.n * torch.finfo(rest.dtype).eps):
+            self._append_fresh()
+            return
+        rest = self.basis.project_out(rest / left)  # normalized in between, as below
+        self.basis.append(rest / sqrt(self.rows.dot(rest, rest)))
+
     def _append_fresh(self) -> None:
         vector = self.fresh(self.fresh_starts)
         self.fresh_starts += 1
@@ -374,7 +363,7 @@ class RestartedLanczos:
         ranks = np.sort(np.argsort(ascending)[:wanted])
         low = int((ranks == np.arange(wanted)).sum())
         found = (ritz.residuals <= ritz.limits)[active][ascending]
-        low, high = kept_at_restart(ritz.values[active][ascending], found, low, wanted - low)
+        low, high = kept_at_restart(ritz.values[active][ascending], found, low, wanted - low, self.block)
         kept = active[np.concatenate([ascending[:low], ascending[len(ascending) - high :]])]
         locked = np.flatnonzero(~ritz.active)
         self._rotate(ritz.coefficients[:, np.concatenate([locked, kept])], len(locked))
@@ -387,14 +376,14 @@ class RestartedLanczos:
     def _rotate(self, rotation: Array, locked: int) -> None:
         """Replace the vectors by combinations of them, the first of which are locked."""
         total, kept = rotation.shape
-        residual = None if self.sealed else self.basis.drop_last()
-        images = self.projected[: total + 1, :total] @ rotation
+        images = self.projected[: len(self.basis), :total] @ rotation
+        waiting = [self.basis.drop_last() for _ in range(self.waiting)][::-1]
         self.projected[:] = 0
         self.projected[:kept, :kept] = rotation.T @ images[:total]
+        self.projected[kept : kept + len(waiting), :kept] = images[total:]
         self.basis.replace(torch.from_numpy(rotation))
-        if residual is not None:
-            self.projected[kept, :kept] = images[total]
-            self.basis.append(residual)
+        for vector in waiting:
+            self.basis.append(vector)
         self.columns, self.locked = kept, locked
         self.rotations += 1
 
@@ -406,50 +395,3 @@ class RestartedLanczos:
             np.sort(np.abs(part) if self.which == "magnitude" else part) for part in (chosen, values[: self.wanted])
         ]
         return bool(np.abs(pair[0] - pair[1]).max() > self.breakdown)
-
-
-def kept_at_restart(values: Array, found: NDArray[np.bool_], low: int, high: int) -> tuple[int, int]:
-    """How many Ritz vectors to keep at both ends of the spectrum.
-
-    What is kept does not slow down what is sought: the convergence of the outermost wanted pair that is not yet found
-    is about ``exp(-2 p √γ)`` in the p products up to the next restart, with γ its distance from the values that are not
-    kept, in units of their width. The choice maximizes ``p √γ`` (Yamazaki, Bai, Simon, Wang, Wu, ACM Trans. Math.
-    Softw. 37 (2010) 27). Outliers at the unwanted end are thus kept rather than suppressed again in every cycle:
-    measured on trained networks, half of the products that ARPACK spends on the smallest eigenvalues.
-
-    Parameters
-    ----------
-    values : (m,) float64
-        Ritz values, ascending.
-    found : (m,) bool
-        Those that have converged.
-    low, high : int
-        How many are wanted at the low and at the high end; ``low + high < m``.
-
-    Returns
-    -------
-    low, high : int
-        At least as many.
-
-    Examples
-    --------
-    >>> kept_at_restart(np.array([0, 0.1, 0.3, 0.4, 0.6, 0.7, 0.8, 5, 9]), np.zeros(9, bool), 1, 0)
-    (2, 2)
-    """
-    total = len(values)
-    room = max(1, min(total - low - high, max(LEAST_ROOM, (total - low - high) // 4)))
-    lows, highs = np.meshgrid(np.arange(low, total), np.arange(high, total), indexing="ij")
-    fits = lows + highs <= total - room
-    lows, highs = lows[fits], highs[fits]
-    bottom, top = values[lows], values[total - 1 - highs]
-    width = np.maximum(top - bottom, np.finfo(float).tiny)
-    gap = np.full(len(lows), np.inf)
-    below, above = np.flatnonzero(~found[:low]), np.flatnonzero(~found[total - high :])
-    if len(below):
-        gap = np.minimum(gap, (bottom - values[below[0]]) / width)
-    if len(above):
-        gap = np.minimum(gap, (values[total - high + above[-1]] - top) / width)
-    if not np.isfinite(gap).all():
-        gap = np.ones(len(lows))
-    best = int(np.argmax((total - lows - highs) * np.sqrt(np.maximum(gap, 0))))
-    return int(lows[best]), int(highs[best])

@@ -13,7 +13,7 @@ from scipy.stats import ortho_group
 
 from landscape.errors import ComputeError
 from landscape.krylov import WHICH, Basis, RestartedLanczos, gaussian
-from landscape.krylov.restarting import RitzPairs, by_interest, kept_at_restart
+from landscape.krylov.ritz import RitzPairs, by_interest, kept_at_restart
 from landscape.parallel import Serial
 from landscape.parallel.rows import RowPartition
 
@@ -40,13 +40,21 @@ EXHAUSTING = {
 
 
 def start(
-    product: Any, n: int, k: int, which: str, size: int, tol: float, seed: int = 0, dtype: torch.dtype = torch.float64
+    product: Any,
+    n: int,
+    k: int,
+    which: str,
+    size: int,
+    tol: float,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float64,
+    block: int = 1,
 ) -> RestartedLanczos:
     rows = RowPartition(n, Serial())
     return RestartedLanczos(
         product,
         rows,
-        gaussian(rows, seed, 0, dtype, CPU),
+        torch.stack([gaussian(rows, seed, probe, dtype, CPU) for probe in range(block)], 1),
         wanted=min(2 * k, n) if which == "both" else k,
         which=which,
         tol=tol,
@@ -119,6 +127,61 @@ def test_all_copies_are_found_where_the_space_is_exhausted(name: str, which: str
         assert np.abs(vectors.T @ vectors - np.eye(count)).max() <= tiny
         assert ritz.residuals[:count].max() <= tiny * scale
         assert lanczos.products <= n
+
+
+@pytest.mark.parametrize("which", ["largest", "smallest", "both"])
+@pytest.mark.parametrize(("copies", "distance"), [(2, 0.0), (4, 0.0), (8, 0.0), (3, 1e-6), (6, 1e-6)])
+def test_a_block_finds_multiple_values_and_clusters(copies: int, distance: float, which: str) -> None:
+    # Copies, or values 1e-6 apart, at both ends; restarts in between. Half of the eigenvalues are a bulk.
+    cluster = distance * np.arange(copies)
+    eigenvalues = np.r_[BULK, 1 + cluster, 0.7, -1 - cluster, -0.6]
+    for seed in range(3):
+        lanczos, ritz = solve(eigenvalues, copies + 1, which, 50, 1e-9, seed=seed, block=copies)
+        count = lanczos.wanted
+        assert np.abs(found(ritz, count, which) - wanted(eigenvalues, copies + 1, which)).max() <= 1e-9
+        vectors = lanczos.vectors(ritz, count).numpy()
+        true = np.linalg.norm(eigenvalues[:, None] * vectors - vectors * ritz.values[:count], axis=0)
+        assert np.abs(true - ritz.residuals[:count]).max() <= 1e-12
+        assert np.abs(vectors.T @ vectors - np.eye(count)).max() <= 1e-12
+
+
+@pytest.mark.parametrize("block", [2, 5])
+@pytest.mark.parametrize("name", EXHAUSTING)
+def test_a_block_where_the_space_is_exhausted(name: str, block: int) -> None:
+    eigenvalues = EXHAUSTING[name]
+    n = len(eigenvalues)
+    for k in sorted({1, min(9, n), n}):
+        lanczos, ritz = solve(eigenvalues, k, "largest", 60, block=block)
+        assert np.abs(found(ritz, k, "largest") - wanted(eigenvalues, k, "largest")).max() <= 1e-12 * max(
+            np.abs(eigenvalues).max(), 1e-30
+        )
+        assert lanczos.products <= n
+
+
+def test_dependent_start_vectors_are_replaced() -> None:
+    diagonal = torch.from_numpy(SPECTRA["outliers"])
+    rows = RowPartition(len(diagonal), Serial())
+    vector = gaussian(rows, 0, 0, torch.float64, CPU)
+    lanczos = RestartedLanczos(
+        lambda one: diagonal * one, rows, torch.stack([vector, -2 * vector, vector], 1), wanted=2, which="largest",
+        tol=1e-6, size=20, fresh=lambda index: gaussian(rows, 0, 100 + index, torch.float64, CPU),
+    )  # fmt: skip
+    assert len(lanczos.basis) == 3 and lanczos.fresh_starts == 2
+    basis = lanczos.basis.vectors(0, 3)
+    assert (basis.T @ basis - torch.eye(3, dtype=torch.float64)).abs().max() <= 1e-14
+
+
+def test_vectors_together_or_one_by_one() -> None:
+    diagonal = torch.from_numpy(SPECTRA["both signs"])
+    one = start(lambda vector: diagonal * vector, len(diagonal), 5, "both", 30, 1e-8, block=3)
+    together = start(lambda vector: diagonal * vector, len(diagonal), 5, "both", 30, 1e-8, block=3)
+    together.products_of = lambda vectors: diagonal[:, None] * vectors
+    for _ in range(25):
+        one.step()
+        together.step()
+    assert one.products == together.products and np.array_equal(one.ritz().values, together.ritz().values)
+    one.step(1)
+    assert one.products == together.products + 1
 
 
 def test_exhaustion_is_not_continued_for_nothing() -> None:
@@ -220,10 +283,10 @@ def test_the_check_sees_an_operator_that_is_not_linear() -> None:
     assert lanczos.error == pytest.approx(0.01, rel=0.5) and (lanczos.ritz().residuals >= lanczos.error).all()
 
 
-@pytest.mark.parametrize("cut", [3, 20, 29, 47])
-def test_a_restored_run_has_the_same_bits(cut: int) -> None:
+@pytest.mark.parametrize(("cut", "block"), [(3, 1), (20, 1), (29, 1), (47, 1), (2, 3), (11, 3)])
+def test_a_restored_run_has_the_same_bits(cut: int, block: int) -> None:
     diagonal = torch.from_numpy(SPECTRA["dense"])
-    lanczos, other = (start(lambda vector: diagonal * vector, 400, 4, "both", 20, 1e-8) for _ in range(2))
+    lanczos, other = (start(lambda vector: diagonal * vector, 400, 4, "both", 20, 1e-8, block=block) for _ in range(2))
     for _ in range(cut):
         lanczos.step()
     arrays, facts = lanczos.state(0)
