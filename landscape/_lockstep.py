@@ -111,7 +111,7 @@ class _Run:
         """The record so far."""
         lanczos = self.lanczos
         recurrence = Recurrence(
-            0, np.array(lanczos.alpha), np.array(lanczos.beta), lanczos.measured_rounding, lanczos.exhausted, 0
+            0, np.array(lanczos.alpha), np.array(lanczos.beta), lanczos.noise, lanczos.exhausted, 0
         )
         return _density(self.operator, [recurrence], self._settings())
 
