@@ -49,6 +49,14 @@ class Counting(ls.Hessian):
         return super().batch_product(batch, denominator, vector)
 
 
+def memory_mode(dtype: torch.dtype, mode: str) -> str:
+    inputs, targets = data()
+    objective = ls.Objective(model().to(dtype), nn.CrossEntropyLoss(), (inputs.to(dtype), targets), micro_batch=65)
+    hessian = ls.Hessian(objective, product="double_backward")
+    density = ls.spectral_density(hessian, tol=1e-9, max_products=20, memory=mode)
+    return digest(density.nodes, density.weights, density.resolved)
+
+
 def main() -> None:
     grid = ls.ProcessGrid.world()
     loss = nn.CrossEntropyLoss()
@@ -70,6 +78,11 @@ def main() -> None:
             "classical": digest(classical.nodes, classical.weights),
         }
         work = grid.world.all_gather_object((worked, Counting.work))
+    results["modes"] = {
+        f"{dtype} {mode}": memory_mode(dtype, mode)
+        for dtype in (torch.float32, torch.float64)
+        for mode in ("full", "selective", "float16", "bfloat16", "disk", "minimal")
+    }
     results["work"] = {"data": [one for one, _ in work], "probes": [one for _, one in work]}
     results["products"] = [deflated.products, classical.products]
     if grid.size > 1:

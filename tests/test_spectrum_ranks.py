@@ -29,6 +29,13 @@ def test_any_number_of_ranks_gives_the_same_bits(ranks: int, dtype: str) -> None
 
 
 @pytest.mark.parametrize("ranks", [2, 3, 4])
+def test_every_memory_mode_has_the_same_bits_with_vectors_in_shards(ranks: int) -> None:
+    modes = job(ranks)["modes"]
+    assert modes == job(1)["modes"]
+    assert all(modes[f"{dtype} disk"] == modes[f"{dtype} full"] for dtype in ("torch.float32", "torch.float64"))
+
+
+@pytest.mark.parametrize("ranks", [2, 3, 4])
 def test_local_work_shrinks_with_the_number_of_ranks(ranks: int) -> None:
     work = job(ranks)["work"]
     assert job(1)["work"] == {"data": [12 * BATCHES], "probes": [20 * BATCHES]}

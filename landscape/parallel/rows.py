@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -105,8 +106,17 @@ class RowPartition:
 
     def dot(self, left: Tensor, right: Tensor) -> float:
         """Inner product of two row shards, accumulated in float64."""
-        partial = [torch.dot(a.double(), b.double()) for a, b in zip(self.split(left), self.split(right), strict=True)]
-        return float(self.sum_blocks(_stack(partial, left)))
+        return self.dots([left], right)[0]
+
+    def dots(self, lefts: Sequence[Tensor], right: Tensor) -> list[float]:
+        """Inner products of several row shards with one, accumulated in float64, in one exchange."""
+        blocks = zip(self.split(right), *(self.split(left) for left in lefts), strict=True)
+        partial = []
+        for part, *others in blocks:
+            double = part.double()
+            partial.append(torch.stack([torch.dot(other.double(), double) for other in others]))
+        stacked = torch.stack(partial).cpu() if partial else torch.zeros(0, len(lefts), dtype=torch.float64)
+        return [float(total) for total in self.sum_blocks(stacked)]
 
     def gather(self, shard: Tensor) -> Tensor:
         """The full vector from its row shards."""
@@ -115,9 +125,3 @@ class RowPartition:
     def shard(self, full: Tensor) -> Tensor:
         """This rank's rows of a full vector."""
         return full[self.start : self.start + self.rows]
-
-
-def _stack(values: list[Tensor], like: Tensor) -> Tensor:
-    if values:
-        return torch.stack(values).cpu()
-    return torch.zeros(0, dtype=torch.float64)

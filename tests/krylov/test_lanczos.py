@@ -147,3 +147,13 @@ def test_nan_from_the_operator_is_reported() -> None:
     lanczos = Lanczos(lambda v: v * float("nan"), rows, torch.ones(10))
     with pytest.raises(ComputeError, match="product 1 returned NaN"):
         lanczos.step()
+
+
+@pytest.mark.slow
+def test_a_million_rows_in_float32_are_not_taken_for_rounding() -> None:
+    # The rounding of the projections, not of the products, made the run end after 13 steps.
+    n = 2_000_000
+    values = 1e-3 * np.random.default_rng(0).standard_normal(n)
+    values[:10] = np.linspace(0.5, 1, 10)
+    lanczos = run(values, 18, dtype=torch.float32)
+    assert not lanczos.exhausted and lanczos.measured_rounding <= 1e-4
