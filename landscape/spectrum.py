@@ -10,12 +10,24 @@ from math import hypot, isfinite, sqrt
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from landscape._budget import choose
 from landscape._durable import DurableLanczos, Recurrence
 from landscape.curvature import Operator
 from landscape.errors import InputError
-from landscape.krylov import MODES, Memory, anti_gauss, deflate, gauss
+from landscape.krylov import (
+    MODES,
+    Deflation,
+    Memory,
+    Quadrature,
+    anti_gauss,
+    deflate,
+    gauss,
+    peaked,
+    smooth_counts,
+    spread_out,
+)
 from landscape.parallel import ProcessGrid
 from landscape.records import SpectralDensity
 from landscape.store import RunState
@@ -29,7 +41,7 @@ ROUND = 10
 # Splitting the data costs communication, splitting the probes does not: prefer it unless the ranks would idle more.
 DATA_SHARD_PENALTY = 1.05
 
-PER_NODE = ("nodes", "weights", "resolved", "residuals", "probe")
+PER_NODE = ("nodes", "weights", "resolved", "residuals", "probe", "cell")
 PER_COMPANION = ("companion_nodes", "companion_weights", "companion_probe")
 
 Progress = Callable[[int, int, str], None]
@@ -240,23 +252,19 @@ def _density(operator: Operator, recurrences: list[Recurrence], settings: dict[s
     """The record of one or several runs."""
     n, count = operator.n, len(recurrences)
     pieces: dict[str, list[Any]] = {name: [] for name in PER_NODE + PER_COMPANION}
+    traces = []
     for one in recurrences:
-        rule = gauss(one.alpha, one.beta)
-        companion = rule if one.exhausted else anti_gauss(one.alpha, one.beta)
-        if settings["method"] == "deflated" and MODES[settings["memory"]].keeps_basis:
-            deflation = deflate(rule, n, one.exhausted)
-            weights, resolved = deflation.weights, deflation.resolved
-            companion_weights = deflate(companion, n, one.exhausted).weights
-        else:
-            weights, resolved = rule.weights, np.zeros(len(rule.nodes), bool)
-            companion_weights = companion.weights
+        counted = settings["method"] == "deflated" and MODES[settings["memory"]].keeps_basis
+        rule, companion, resolved, cell = _rules(one, n, counted)
+        traces.append(_trace(gauss(one.alpha, one.beta), n, one.exhausted, counted, one.rounding))
         pieces["nodes"].append(rule.nodes)
-        pieces["weights"].append(weights / count)
+        pieces["weights"].append(rule.weights / count)
         pieces["resolved"].append(resolved)
         pieces["residuals"].append(np.zeros_like(rule.residuals) if one.exhausted else rule.residuals)
         pieces["probe"].append(np.full(len(rule.nodes), one.probe))
+        pieces["cell"].append(cell)
         pieces["companion_nodes"].append(companion.nodes)
-        pieces["companion_weights"].append(companion_weights / count)
+        pieces["companion_weights"].append(companion.weights / count)
         pieces["companion_probe"].append(np.full(len(companion.nodes), one.probe))
     joined: dict[str, Any] = {name: np.concatenate(parts) for name, parts in pieces.items()}
     order = np.argsort(joined["nodes"], kind="stable")
@@ -271,25 +279,53 @@ def _density(operator: Operator, recurrences: list[Recurrence], settings: dict[s
         noise_floor=max(one.rounding for one in recurrences),
         **joined,
     )
-    trace, trace_stderr = _trace(density)
     error = density.predicted_error()
     return dataclasses.replace(
-        density, trace=trace, trace_stderr=trace_stderr, error=error, converged=bool(error <= settings["tol"])
+        density,
+        trace=sum(trace for trace, _ in traces) / count,
+        trace_stderr=sqrt(sum(error**2 for _, error in traces)) / count,
+        error=error,
+        converged=bool(error <= settings["tol"]),
     )
 
 
-def _trace(density: SpectralDensity) -> tuple[float, float]:
+def _rules(
+    one: Recurrence, n: int, counted: bool
+) -> tuple[Quadrature, Quadrature, NDArray[np.bool_], NDArray[np.int64]]:
+    """The quadrature of a run, its companion, which nodes of the first are resolved and whose mass they carry."""
+    rule = gauss(one.alpha, one.beta)
+    whole = np.arange(len(rule.nodes))
+    if not counted:
+        companion = rule if one.exhausted else anti_gauss(one.alpha, one.beta)
+        return rule, companion, np.zeros(len(whole), bool), whole
+    if one.exhausted:
+        deflation = deflate(rule, n, exhausted=True)
+        rule = dataclasses.replace(rule, weights=deflation.weights)
+        return rule, rule, deflation.resolved, whole
+    alpha, beta = peaked(one.alpha, one.beta)
+    companion, _, _ = _refined(anti_gauss(alpha, beta), n)
+    rule, resolved, cell = _refined(gauss(alpha, beta), n)
+    return rule, companion, resolved, cell
+
+
+def _refined(rule: Quadrature, n: int) -> tuple[Quadrature, NDArray[np.bool_], NDArray[np.int64]]:
+    """Exact weights for what has converged, smooth counts and finer steps for the rest; resolved nodes, cells."""
+    deflation = deflate(rule, n)
+    spread, cell = spread_out(rule, smooth_counts(n * deflation.weights, deflation.resolved), deflation.resolved, n)
+    return spread, deflation.resolved[cell], cell
+
+
+def _trace(rule: Quadrature, n: int, exhausted: bool, counted: bool, rounding: float) -> tuple[float, float]:
     """n times the mean eigenvalue, and the standard error that the Dirichlet law gives the unresolved part."""
-    weights, nodes, n = density.weights, density.nodes, density.n
-    bulk = ~density.resolved
+    deflation = deflate(rule, n, exhausted) if counted else Deflation(rule.weights, np.zeros(len(rule.nodes), bool))
+    weights, nodes, bulk = deflation.weights, rule.nodes, ~deflation.resolved
     mass = float(weights[bulk].sum())
-    rounding = density.noise_floor * sqrt(n)
+    rounding = rounding * sqrt(n)
     if mass == 0:
         return float(n * weights @ nodes), rounding
     share = weights[bulk] / mass
     variance = max(float(share @ nodes[bulk] ** 2 - (share @ nodes[bulk]) ** 2), 0.0)
-    count = n - int(density.resolved.sum())
-    probe = n * mass * sqrt(2 * variance / ((count + 2) * density.probes))
+    probe = n * mass * sqrt(2 * variance / (n - int(deflation.resolved.sum()) + 2))
     return float(n * weights @ nodes), hypot(probe, rounding)
 
 

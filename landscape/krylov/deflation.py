@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from landscape.krylov.quadrature import Quadrature
+from landscape.krylov.quadrature import Quadrature, nearest
 
 Array = NDArray[np.float64]
 
 # The four bounds were measured on exact spectra of trained networks (n ≈ 2500).
 RESIDUAL = 1e-2  # of the distance from the median
-GAP = 0.5  # of the distance to the nearest node
+GAP = 0.1  # of the distance to the nearest node: beyond, an eigenvalue between the two may still be missing
 HEAVIEST = 20.0  # n·ω of a simple eigenvalue is χ² with one degree of freedom: 20 has probability 8e-6
 NEAREST = 2.5e-3  # of the largest distance from the median
 LEAST_BULK = 1e-3  # below this unresolved mass there is nothing to carry the rest
@@ -83,12 +83,10 @@ def acceptable(rule: Quadrature, n: int, exhausted: bool = False) -> NDArray[np.
     cumulative = np.cumsum(weights)
     centre = nodes[min(int(np.searchsorted(cumulative, 0.5 * cumulative[-1])), len(nodes) - 1)]
     distance = np.abs(nodes - centre)
-    gaps = np.diff(nodes)
-    nearest = np.minimum(np.append(gaps, np.inf), np.insert(gaps, 0, np.inf))
     return np.asarray(
         light
         & (rule.residuals < RESIDUAL * distance)
-        & (rule.residuals < GAP * nearest)
+        & (rule.residuals < GAP * nearest(nodes))
         & (distance >= NEAREST * distance.max())
     )
 

@@ -61,3 +61,9 @@ def anti_gauss(alpha: Array, beta: Array) -> Quadrature:
     widened = beta.copy()
     widened[-2] *= np.sqrt(2)
     return gauss(alpha, widened)
+
+
+def nearest(nodes: Array) -> Array:
+    """Distance of each node to its nearest neighbour, ``(m,)``; infinite for a single one."""
+    gaps = np.diff(nodes)
+    return np.asarray(np.minimum(np.append(gaps, np.inf), np.insert(gaps, 0, np.inf)))

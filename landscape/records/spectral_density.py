@@ -15,6 +15,19 @@ from landscape.records.record import Array, Record
 
 # |λ| below this fraction of the largest |λ| counts as zero: Hessians of trained networks have a peak there.
 NEAR_ZERO = 1e-4
+# The level of the predicted error, and how many other start vectors are simulated for it.
+ERROR_LEVEL = 0.9
+SIMULATIONS = 200
+# The Chebyshev–Markov–Stieltjes envelope counts as a 95 % interval: a true eigenvalue count is seldom at its ends.
+CDF_ENVELOPE = 1 / NormalDist().inv_cdf(0.975)
+# Smoothing the counts leaves less noise in the density at one place than the Dirichlet law of the raw weights.
+PDF_PROBE = 0.8
+PDF_COMPANION = 0.5
+# A simulated node stands for at least this many eigenvalues: less has no meaning, and 0 no Gamma distribution.
+LEAST_COUNT = 0.5
+# The simulated weights scatter around estimated shares, not around the true ones. Measured on nine trained networks,
+# 24 seeds, 20 to 200 products: with this factor 90 % of the runs stay below the predicted error (81 to 97 % per net).
+PROBE_FACTOR = 1.1
 # One kernel width, as a fraction of the largest |λ|: fine enough to separate outliers, coarse enough to see the bulk.
 DEFAULT_SIGMA = 1e-2
 
@@ -36,6 +49,8 @@ class SpectralDensity(Record):
         ``‖Av - λv‖`` of each node's Ritz pair, in units of λ.
     probe : (m,) int64
         Which random start vector a node comes from.
+    cell : (m,) int64
+        Which node of the Gauss rule a node's mass comes from: coarse ones are spread over several places.
     companion_nodes, companion_weights : (m',) float64
         A second quadrature of the same runs whose error has about the opposite sign (Laurie's anti-Gauss rule,
         Math. Comp. 65 (1996) 739); its distance from the first is the quadrature part of :meth:`pdf_band`.
@@ -46,7 +61,8 @@ class SpectralDensity(Record):
     trace, trace_stderr : float
         Trace of the operator and its standard error.
     error, tol : float
-        Predicted Wasserstein-1 distance to the true density in units of ``mean |λ - median λ|``, and the one asked for.
+        Wasserstein-1 distance to the true density in units of ``mean |λ - median λ|`` that nine runs in ten stay below
+        (:meth:`error_parts` says where it comes from), and the one asked for.
     converged : bool
         Whether ``error <= tol``.
     noise_floor : float
@@ -77,6 +93,7 @@ class SpectralDensity(Record):
     resolved: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
     residuals: Array = field(default_factory=lambda: np.zeros(0))
     probe: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    cell: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     companion_nodes: Array = field(default_factory=lambda: np.zeros(0))
     companion_weights: Array = field(default_factory=lambda: np.zeros(0))
     companion_probe: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
@@ -99,6 +116,8 @@ class SpectralDensity(Record):
         for name, dtype, fill in (("resolved", bool, False), ("residuals", float, np.nan), ("probe", np.int64, 0)):
             if len(getattr(self, name)) != m:
                 object.__setattr__(self, name, np.full(m, fill, dtype))
+        if len(self.cell) != m:
+            object.__setattr__(self, "cell", np.arange(m))
 
     @property
     def probes(self) -> int:
@@ -151,7 +170,8 @@ class SpectralDensity(Record):
         """Pointwise confidence band of :meth:`pdf`.
 
         Three parts: the random start vector (the Dirichlet law of its weights, known without repetition), the
-        quadrature (half the distance to the companion rule) and the residuals of the resolved nodes.
+        quadrature (half the distance to the companion rule as one standard deviation) and the residuals of the
+        resolved nodes. Where all that is seen has converged, it is far narrower than its level says.
 
         Parameters
         ----------
@@ -177,13 +197,14 @@ class SpectralDensity(Record):
             share = self.weights[bulk] / mass
             mean, square = kernel[..., bulk] @ share, kernel[..., bulk] ** 2 @ share
             variance = 2 * np.maximum(square - mean**2, 0) / ((count + 2) * self.probes)
-            half = _quantile(level) * mass * np.sqrt(variance)
+            half = PDF_PROBE * mass * np.sqrt(variance)
         if len(self.companion_nodes):
             companion = _kernel(x, self.companion_nodes, sigma) @ self.companion_weights
-            half = np.hypot(half, np.abs(centre - companion) / 2)
+            half = np.hypot(half, PDF_COMPANION * np.abs(centre - companion))
         if self.resolved.any():
             slope = np.abs(x[..., None] - self.nodes[self.resolved]) / sigma**2 * kernel[..., self.resolved]
             half = half + slope @ (self.weights * self._shift())[self.resolved]
+        half = _quantile(level) * half
         return np.maximum(centre - half, 0), centre + half
 
     def cdf(self, x: ArrayLike) -> Array:
@@ -197,8 +218,8 @@ class SpectralDensity(Record):
 
         The random start vector weighs n eigenvalues with a Dirichlet law, so the mass below F is Beta distributed with
         standard deviation ``sqrt(2F(1-F)/(n+2))``. The quadrature adds the Chebyshev–Markov–Stieltjes envelope (the
-        mass up to a node is known up to that node's weight), narrowed linearly with the distance from the node;
-        rounding adds a shift of ``noise_floor``.
+        mass up to a node is known up to that node's weight), narrowed linearly with the distance from the node and
+        taken as an interval of 95 %; rounding adds a shift of ``noise_floor``.
 
         Parameters
         ----------
@@ -264,25 +285,46 @@ class SpectralDensity(Record):
         return float(self.weights @ np.abs(self.nodes - weighted_median(self.nodes, self.weights)))
 
     def predicted_error(self) -> float:
-        """Expected Wasserstein-1 distance to the true density, in units of :attr:`spread`.
+        """Wasserstein-1 distance to the true density, in units of :attr:`spread`, that nine runs in ten stay below.
 
-        The integral over x of the expected deviation of the cdf: the probe's mean absolute deviation
-        (``sqrt(2/π)`` standard deviations) and half of the quadrature envelope, added in quadrature, plus the noise
-        floor. A cautious estimate: on trained networks about twice the actual distance.
+        The parts of :meth:`error_parts`, the first two added in quadrature, plus the third.
+        """
+        parts = self.error_parts()
+        return float(np.hypot(parts["probe"], parts["quadrature"]) + parts["rounding"])
+
+    def error_parts(self) -> dict[str, float]:
+        """Where the predicted error comes from, in units of :attr:`spread`.
+
+        ``"probe"``: the random start vector, whose weights are Dirichlet distributed around the shares of the
+        eigenvalues; the nine tenths quantile of the distance of simulated weights. ``"quadrature"``: too few nodes;
+        the distance to the companion rule. ``"rounding"``: the noise floor.
         """
         spread = self.spread
         if spread == 0:
             # One node: all eigenvalues are equal, or nothing is known yet.
-            return 0.0 if np.all(self.residuals <= 4 * self.noise_floor) else 1.0
-        order = np.argsort(self.nodes, kind="stable")
-        nodes = self.nodes[order]
-        gaps = np.diff(nodes)
-        # Sixteen midpoints per gap: the envelope is piecewise linear, the Beta term smooth.
-        fractions = (np.arange(16) + 0.5) / 16
-        x = nodes[:-1, None] + fractions * gaps[:, None]
-        left, right, probe_deviation = self._cdf_parts(x)
-        deviation = np.hypot(sqrt(2 / np.pi) * probe_deviation, 0.5 * np.maximum(left, right))
-        return float(((deviation.mean(1) * gaps).sum() + self.noise_floor) / spread)
+            known = bool(np.all(self.residuals <= 4 * self.noise_floor))
+            return {"probe": 0.0, "quadrature": 0.0 if known else 1.0, "rounding": 0.0}
+        quadrature = 0.0
+        if len(self.companion_nodes):
+            quadrature = distance(self.nodes, self.weights, self.companion_nodes, self.companion_weights)
+        probe = PROBE_FACTOR * float(np.quantile(self._simulated_distances(), ERROR_LEVEL))
+        parts = {"probe": probe, "quadrature": quadrature, "rounding": self.noise_floor}
+        return {name: part / spread for name, part in parts.items()}
+
+    def _simulated_distances(self) -> Array:
+        """W1 between these weights and ones that other start vectors would have given, ``(SIMULATIONS,)``."""
+        mass, _ = self._bulk()
+        bulk = np.flatnonzero(~self.resolved)
+        if mass <= 0 or len(bulk) < 2:
+            return np.zeros(1)
+        bulk = bulk[np.argsort(self.nodes[bulk], kind="stable")]
+        nodes, share = self.nodes[bulk], self.weights[bulk] / mass
+        # The weight of c eigenvalues in one Gaussian vector is χ² with c degrees of freedom, Gamma with shape c/2.
+        shape = np.maximum(self.n * self.weights[bulk] * self.probes, LEAST_COUNT) / 2
+        weights = np.random.default_rng(0).gamma(shape, size=(SIMULATIONS, len(bulk)))
+        weights /= np.maximum(weights.sum(1, keepdims=True), np.finfo(float).tiny)
+        deviation = np.abs(np.cumsum(weights - share, 1))[:, :-1]
+        return mass * (deviation @ np.diff(nodes))
 
     def _width(self, sigma: float | None) -> float:
         if sigma is None:
@@ -320,7 +362,7 @@ class SpectralDensity(Record):
             mine = mine[np.argsort(self.nodes[mine], kind="stable")]
             if len(mine) == 0:
                 continue
-            nodes, weights = self.nodes[mine], self.weights[mine]
+            nodes, weights = self._cells(mine)
             index = np.searchsorted(nodes, x, side="right")
             between = (index > 0) & (index < len(nodes))
             lower, upper = np.clip(index - 1, 0, None), np.clip(index, None, len(nodes) - 1)
@@ -328,12 +370,27 @@ class SpectralDensity(Record):
             position = np.clip((x - nodes[lower]) / np.where(gap > 0, gap, 1), 0, 1)
             left += np.where(between, (1 - position) * weights[lower], 0)
             right += np.where(between, position * weights[upper], 0)
-            below += np.concatenate([[0.0], np.cumsum(weights)])[index]
+            if len(nodes) > 1:
+                # Eigenvalues also lie beyond the outermost nodes, but no farther than to where the next would be.
+                beyond = (x - nodes[-1]) / (nodes[-1] - nodes[-2]), (nodes[0] - x) / (nodes[1] - nodes[0])
+                left += np.where(beyond[0] >= 0, np.clip(1 - beyond[0], 0, 1) * weights[-1], 0)
+                right += np.where(beyond[1] > 0, np.clip(1 - beyond[1], 0, 1) * weights[0], 0)
+            places = self.nodes[mine]
+            below += np.concatenate([[0.0], np.cumsum(self.weights[mine])])[np.searchsorted(places, x, side="right")]
             inside |= between
         fraction = np.clip(below / mass, 0, 1)
         # One eigenvalue more: in the tail the observed mass may be that of a count one larger.
         variance = 2 * (fraction * (1 - fraction) + inside / count) / ((count + 2) * len(probes))
         return left, right, mass * np.sqrt(variance)
+
+    def _cells(self, mine: NDArray[np.int64]) -> tuple[Array, Array]:
+        """Nodes and weights of the Gauss rule that these nodes, ascending, were spread from."""
+        _, first, owner = np.unique(self.cell[mine], return_index=True, return_inverse=True)
+        weights = np.bincount(owner, self.weights[mine])
+        nodes = np.bincount(owner, self.weights[mine] * self.nodes[mine]) / np.where(weights > 0, weights, 1)
+        nodes = np.asarray(np.where(weights > 0, nodes, self.nodes[mine][first]), float)
+        order = np.argsort(nodes, kind="stable")
+        return nodes[order], np.asarray(weights, float)[order]
 
     def _cdf_limits(self, x: Array, level: float) -> tuple[Array, Array]:
         left, right, deviation = self._cdf_parts(x)
@@ -342,10 +399,18 @@ class SpectralDensity(Record):
         exact = (self.weights * self.resolved) @ (self.nodes[:, None] <= x.reshape(1, -1)).astype(float)
         exact = exact.reshape(x.shape)
         z = _quantile(level)
-        low = centre - np.hypot(left, z * deviation)
-        high = centre + np.hypot(right, z * deviation)
+        low = centre - z * np.hypot(CDF_ENVELOPE * left, deviation)
+        high = centre + z * np.hypot(CDF_ENVELOPE * right, deviation)
         # Never below what is resolved to the left, never above it plus all that is not resolved.
         return np.clip(low, exact, centre), np.clip(high, centre, exact + mass)
+
+
+def distance(nodes: Array, weights: Array, other_nodes: Array, other_weights: Array) -> float:
+    """Wasserstein-1 distance of two discrete measures of the same mass, in units of the nodes."""
+    where = np.concatenate([nodes, other_nodes])
+    order = np.argsort(where, kind="stable")
+    difference = np.cumsum(np.concatenate([weights, -other_weights])[order])[:-1]
+    return float(np.abs(difference) @ np.diff(where[order]))
 
 
 def weighted_median(nodes: Array, weights: Array) -> float:
