@@ -386,7 +386,7 @@ class Objective:
                 device=self.device,
                 describe=describe,
             )
-        return total / self.denominator
+        return total.div_(self.denominator)
 
     def _within_memory(
         self, contribution: Callable[[int, Batch, float], Tensor], index: int, batch: Batch, denominator: float

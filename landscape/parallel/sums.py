@@ -28,6 +28,8 @@ SLACK_BITS = 6
 _RANGE_BITS = 62
 _SMALLEST_EXPONENT = -960
 _SLICE = 1 << 18
+# Scales up to 2**±_NARROW_BITS keep float32 values whose size matters inside the range of float32.
+_NARROW_BITS = 120
 
 
 class FixedPointSum:
@@ -48,8 +50,6 @@ class FixedPointSum:
     ----------
     accumulator : Tensor
         (n,) int64, the sum in units of 2**exponent; meaningless once `overflowed`.
-    peak : float
-        The largest magnitude seen, in the unit of the values; inf or NaN if there was one.
 
     Examples
     --------
@@ -69,7 +69,17 @@ class FixedPointSum:
         if device.type == "mps":
             device = torch.device("cpu")
         self.accumulator = torch.zeros(n, dtype=torch.int64, device=device)
-        self.peak = 0.0
+        self._peaks: list[Tensor] = []
+
+    @property
+    def peaks(self) -> list[float]:
+        """The largest magnitude of each term, in the unit of the values, NaN if there is one: one transfer."""
+        return torch.stack(self._peaks).tolist() if self._peaks else []
+
+    @property
+    def peak(self) -> float:
+        """The largest magnitude of all terms; inf or NaN if there was one."""
+        return largest(self.peaks)
 
     def fits(self, peak: float) -> bool:
         """Whether `terms` values of magnitude up to `peak` cannot overflow the accumulator."""
@@ -88,20 +98,22 @@ class FixedPointSum:
         return not self.fits(self.peak)
 
     def add(self, values: Tensor) -> None:
-        """Add one term, (n,) float32 or float64; if it is too large, only `peak` goes on being measured."""
-        if values.shape != self.accumulator.shape:
-            raise InputError(f"a term has shape {tuple(values.shape)}, the sum {tuple(self.accumulator.shape)}")
+        """Add one term, (n,) float32 or float64; whether it fitted is known afterwards, from `peaks`.
+
+        So that nothing waits for the device, too large a value is added like any other, as garbage.
+        """
+        _check_shape(values, self.accumulator.numel())
         values = values.detach().to(self.accumulator.device)
-        self.peak = _largest(self.peak, largest_magnitude(values))
-        if self.overflowed:
-            return
+        self._peaks.append(magnitude(values))
         scale = 2.0**-self.exponent
-        # In slices, so that the float64 copies stay in the cache. Scaling by a power of two and rounding what is below
-        # 2**62 are exact but for the one rounding to the unit.
+        # A float32 times a power of two stays exact unless it leaves the range of float32.
+        narrow = values.dtype == torch.float32 and abs(self.exponent) < _NARROW_BITS
+        # In slices, so that the copies stay in the cache. Scaling by a power of two and rounding what is below 2**62
+        # are exact but for the one rounding to the unit.
         step = _SLICE if self.accumulator.device.type == "cpu" else self.accumulator.numel() or 1
         for start in range(0, self.accumulator.numel(), step):
             part, target = values[start : start + step], self.accumulator[start : start + step]
-            target.add_((part.to(torch.float64) * scale).round_().to(torch.int64))
+            target.add_(((part if narrow else part.to(torch.float64)) * scale).round_().to(torch.int64))
 
     def total(self) -> Tensor:
         """Return the sum so far, (n,) float64."""
@@ -125,12 +137,19 @@ def total(accumulator: Tensor, exponent: int) -> Tensor:
     return accumulator.to(torch.float64).mul_(2.0**exponent)
 
 
-def largest_magnitude(values: Tensor) -> float:
-    """Return max |value|, 0 for no values, NaN if there is one."""
+def magnitude(values: Tensor) -> Tensor:
+    """Return max |value| as a float64 tensor without dimensions, 0 for no values, NaN if there is one."""
+    wide = torch.float64 if values.device.type != "mps" else torch.float32
     if values.numel() == 0:
-        return 0.0
+        return torch.zeros((), dtype=wide, device=values.device)
     low, high = torch.aminmax(values)
-    return _largest(abs(low.item()), abs(high.item()))
+    return torch.maximum(low.abs(), high.abs()).to(wide)
+
+
+def largest(values: Iterable[float]) -> float:
+    """Return the largest of magnitudes, 0 for none, NaN if there is one."""
+    values = list(values)
+    return math.nan if any(math.isnan(value) for value in values) else max(values, default=0.0)
 
 
 def order_free_sum(
@@ -179,29 +198,62 @@ def order_free_sum(
     """
     iterator = iter(contributions())
     first = next(iterator, None)
-    scale = collectives.max(largest_magnitude(first) if first_is_mine and first is not None else 0.0)
+    if terms == 1:
+        return _one_term(_rejoin(first, iterator), n, collectives, counts, device, describe)
+    scale = collectives.max(magnitude(first).item() if first_is_mine and first is not None else 0.0)
     # A first term of zeros or NaN sets no scale: the pass then only measures, and decides below.
     exponent = exponent_for(scale, terms) if math.isfinite(scale) and scale > 0 else _SMALLEST_EXPONENT
-    partial, added, broken = _accumulate(_rejoin(first, iterator), n, terms, exponent, device)
-    peak = collectives.max(partial.peak)
-    _check_finite(peak, broken, collectives, describe)
+    partial, peaks = _accumulate(_rejoin(first, iterator), n, terms, exponent, device)
+    peak = _checked_peak(peaks, collectives, describe)
     if not partial.fits(peak):
         del first, iterator
-        partial, added, broken = _accumulate(contributions(), n, terms, exponent_for(peak, terms), device)
-        again = collectives.max(partial.peak)
-        _check_finite(again, broken, collectives, describe)
-        if not partial.fits(again):
+        partial, peaks = _accumulate(contributions(), n, terms, exponent_for(peak, terms), device)
+        if not partial.fits(_checked_peak(peaks, collectives, describe)):
             raise ComputeError(
                 "the terms of a sum grew when they were computed a second time: they are not deterministic"
             )
-    check = torch.tensor([added], dtype=torch.int64)
-    collectives.all_reduce(check)
-    if check.item() != terms:
-        raise InputError(f"a sum of {terms} terms was announced, but the ranks brought {check.item()}")
+    _check_number(len(peaks), terms, collectives)
     if counts is None:
         collectives.all_reduce(partial.accumulator)
         return partial.total()
     return total(collectives.reduce_scatter_rows(partial.accumulator, counts), partial.exponent)
+
+
+def _one_term(
+    mine: Iterable[Tensor],
+    n: int,
+    collectives: Collectives,
+    counts: Sequence[int] | None,
+    device: torch.device | str,
+    describe: Callable[[int], str] | None,
+) -> Tensor:
+    """The only term, without rounding: its bits, added to zeros on the other ranks, are its bits (collective)."""
+    found = list(mine)
+    _checked_peak(torch.stack([magnitude(term) for term in found]).tolist() if found else [], collectives, describe)
+    _check_number(len(found), 1, collectives)
+    place = torch.device("cpu") if torch.device(device).type == "mps" else device
+    if found:
+        _check_shape(found[0], n)
+        bits = found[0].detach().to(place, torch.float64, copy=True).contiguous().view(torch.int64)
+    else:
+        bits = torch.zeros(n, dtype=torch.int64, device=place)
+    if counts is not None:
+        return collectives.reduce_scatter_rows(bits, counts).view(torch.float64)
+    if collectives.size > 1:
+        collectives.all_reduce(bits)
+    return bits.view(torch.float64)
+
+
+def _check_shape(values: Tensor, n: int) -> None:
+    if values.shape != (n,):
+        raise InputError(f"a term has shape {tuple(values.shape)}, the sum ({n},)")
+
+
+def _check_number(added: int, terms: int, collectives: Collectives) -> None:
+    check = torch.tensor([added], dtype=torch.int64)
+    collectives.all_reduce(check)
+    if check.item() != terms:
+        raise InputError(f"a sum of {terms} terms was announced, but the ranks brought {check.item()}")
 
 
 def exact_sum(values: Iterable[float], collectives: Collectives) -> float:
@@ -217,30 +269,29 @@ def _rejoin(first: Tensor | None, rest: Iterator[Tensor]) -> Iterator[Tensor]:
 
 def _accumulate(
     contributions: Iterable[Tensor], n: int, terms: int, exponent: int, device: torch.device | str
-) -> tuple[FixedPointSum, int, int | None]:
-    """Add up this rank's terms; also return their number and the index of the first that is not finite."""
+) -> tuple[FixedPointSum, list[float]]:
+    """Add up this rank's terms; also return the largest magnitude of each."""
     partial = FixedPointSum(n, terms, exponent, device)
-    added, broken = 0, None
     for term in contributions:
         partial.add(term)
-        if broken is None and not math.isfinite(partial.peak):
-            broken = added
-        added += 1
-    return partial, added, broken
+    return partial, partial.peaks
 
 
-def _check_finite(
-    peak: float, broken: int | None, collectives: Collectives, describe: Callable[[int], str] | None
-) -> None:
+def _checked_peak(peaks: Sequence[float], collectives: Collectives, describe: Callable[[int], str] | None) -> float:
+    """The largest magnitude of the terms of all ranks (collective).
+
+    Raises
+    ------
+    ComputeError
+        On every rank, naming the first term with NaN or inf of each.
+    """
+    peak = collectives.max(largest(peaks))
     if math.isfinite(peak):
-        return
+        return peak
+    broken = next((index for index, one in enumerate(peaks) if not math.isfinite(one)), None)
     if broken is None:
         mine = None
     else:
         mine = describe(broken) if describe is not None else f"term {broken} of rank {collectives.rank}"
     named = [text for text in collectives.all_gather_object(mine) if text is not None]
     raise ComputeError(f"NaN or inf in {', '.join(named)}; check the loss and its gradient there")
-
-
-def _largest(a: float, b: float) -> float:
-    return math.nan if math.isnan(a) or math.isnan(b) else max(a, b)

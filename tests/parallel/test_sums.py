@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from landscape.errors import ComputeError, InputError
 from landscape.parallel import FixedPointSum, Serial, exact_sum, order_free_sum
@@ -103,3 +104,39 @@ def test_wrong_announcements_are_refused():
 
 def test_scalars_are_summed_without_any_error():
     assert exact_sum([1e100, 1.0, -1e100], Serial()) == 1.0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_one_term_keeps_every_bit_and_is_left_alone(dtype):
+    (vector,) = draw(1, 501, dtype, 0)
+    vector[3] = 1e-30
+    before = vector.clone()
+    total = add_up([vector])
+    assert torch.equal(total, vector.double())
+    total.div_(2)
+    assert torch.equal(vector, before)
+    vector[5] = math.nan
+    with pytest.raises(ComputeError, match="term 0 of rank 0"):
+        add_up([vector])
+
+
+class Transfers(TorchDispatchMode):
+    """Counts what waits for the device: a number that Python reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += function is torch.ops.aten._local_scalar_dense.default
+        return function(*args, **(kwargs or {}))
+
+
+def test_the_number_of_transfers_does_not_grow_with_the_terms():
+    counts = []
+    for terms in (2, 20):
+        vectors = draw(terms, 50, torch.float32, 0)
+        with Transfers() as transfers:
+            add_up(vectors)
+        counts.append(transfers.count)
+    assert counts[0] == counts[1] <= 2
