@@ -22,7 +22,7 @@ from landscape.krylov import Basis, gaussian
 from landscape.parallel.rows import RowPartition
 from landscape.records import DiagonalEstimate, Estimate
 
-# A tenth of a percent of the trace on the Hessians of trained digit networks by XTrace (tools/bench estimators).
+# What a density takes to be plotted; see tools/bench operators for the errors that are left.
 DEFAULT_PRODUCTS = 60
 # Vectors per sweep over the data: part of the configuration, so that results do not depend on the number of ranks.
 WIDTH = 8
