@@ -18,7 +18,7 @@ def density_digest(density: ls.SpectralDensity) -> str:
 
 def longer(objective: ls.Objective, combination: Any, vector: torch.Tensor) -> dict[str, Any]:
     """What takes more products, in one dtype."""
-    hessian, found = ls.Hessian(objective), {}
+    hessian, found = ls.Hessian(objective, "double_backward"), {}
     parts = ls.split(objective, tol=1e-9, max_products=4)
     found["split"] = [density_digest(parts.gauss_newton), density_digest(parts.residual)]
     found["classes"] = digest(ls.class_shares(objective, torch.stack([vector, vector**2], 1)))
@@ -45,7 +45,8 @@ def main() -> None:
             model().to(dtype), nn.CrossEntropyLoss(), (inputs.to(dtype), targets), micro_batch=13, weight_decay=0.01
         )
         vector = torch.linspace(-1, 1, objective.n, dtype=dtype)
-        hessian, G = ls.Hessian(objective), ls.GaussNewton(objective)
+        # Not "auto": what a timing chooses may differ from run to run.
+        hessian, G = ls.Hessian(objective, "double_backward"), ls.GaussNewton(objective)
         metric = torch.linspace(0.5, 2, objective.n, dtype=torch.float64)
         operators = {
             "gradient covariance": ls.GradientCovariance(objective),
