@@ -50,7 +50,7 @@ class OptimizerView:
         return gradient if self.scale is None else self.scale * gradient
 
 
-def optimizer_view(objective: Objective, optimizer: Any, model: nn.Module) -> OptimizerView:
+def optimizer_view(objective: Objective, optimizer: Any, model: nn.Module, *, product: str = "auto") -> OptimizerView:
     """What a live optimizer sees at the objective's parameters (collective).
 
     Parameters
@@ -61,6 +61,8 @@ def optimizer_view(objective: Objective, optimizer: Any, model: nn.Module) -> Op
         SGD, Adam, AdamW, NAdam, RMSprop or Adagrad.
     model : nn.Module
         Whose parameters it moves.
+    product : str
+        Of the :class:`~landscape.Hessian`.
 
     Returns
     -------
@@ -82,7 +84,7 @@ def optimizer_view(objective: Objective, optimizer: Any, model: nn.Module) -> Op
         )
     steps = [float(state["step"]) for state in optimizer.state.values() if "step" in state]
     threshold = threshold_of(kind, groups[0], int(max(steps)) if steps else None)
-    hessian, decay = _with_decay(objective, threshold)
+    hessian, decay = _with_decay(objective, threshold, product)
     if not threshold.adaptive and len({float(group["lr"]) for group in groups}) == 1:
         return OptimizerView(hessian, None, threshold, decay)
     operator = Preconditioned.from_optimizer(hessian, optimizer, model)
@@ -252,8 +254,8 @@ def _curvature_along_gradient(loss: Tensor, parameters: list[nn.Parameter]) -> f
     return along / length
 
 
-def _with_decay(objective: Objective, threshold: Threshold) -> tuple[Operator, float]:
+def _with_decay(objective: Objective, threshold: Threshold, product: str = "auto") -> tuple[Operator, float]:
     """The Hessian of the function that the optimizer descends, and the weight decay that was missing in it."""
-    hessian = Hessian(objective)
+    hessian = Hessian(objective, product)
     decay = threshold.weight_decay - objective.weight_decay if threshold.weight_decay else 0.0
     return (hessian + decay if decay else hessian), decay

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from landscape._data import Batch
 from landscape._network import Selection
+from landscape.curvature.block_backward import BlockBackward
 from landscape.curvature.derived import Derived
 from landscape.curvature.hessian import Hessian
 from landscape.curvature.operator import Operator
@@ -147,7 +148,8 @@ class BlockDiagonal(Operator):
     """All diagonal blocks of an operator, with zeros outside them: what layers do to themselves.
 
     One sweep over the data serves all blocks. For a Hessian they share the forward and the backward pass with its
-    graph, and each differentiates only its own part of the gradient again; for the others a sweep costs the products of
+    graph, which is kept between products as far as the memory budget of the Hessian allows, and each differentiates
+    only its own part of the gradient again; for the others a sweep costs the products of
     all :class:`Restricted` blocks, with one sum over the ranks.
 
     Parameters
@@ -189,9 +191,12 @@ class BlockDiagonal(Operator):
         self.name = f"{operator.name}, diagonal blocks by {by}"
         self.regularized = operator.regularized
         self._operator = operator
-        self._shared = type(operator) is Hessian
+        # For a subclass, whose products may be others, block by block.
+        self._shared = (
+            BlockBackward(self.objective, self.blocks, operator.budget) if type(operator) is Hessian else None
+        )
         self._parts: Sequence[Operator] = (
-            [] if self._shared else [operator.restricted(block.parameters) for block in self.blocks]
+            [] if self._shared is not None else [operator.restricted(block.parameters) for block in self.blocks]
         )
 
     def on(self, grid: ProcessGrid) -> Self:
@@ -204,11 +209,23 @@ class BlockDiagonal(Operator):
 
     def batch_product(self, batch: Batch, denominator: float, vector: Tensor) -> Tensor:
         """Sum of one micro-batch's products of all blocks with their parts of the vector, ``(n,)``."""
-        if self._shared:
-            return _hessian_blocks(self.objective, self.blocks, batch, denominator, vector)
-        result = torch.zeros_like(vector)
+        return self._products_of(None, batch, denominator, vector[None])[0]
+
+    def batch_products(self, index: int, batch: Batch, denominator: float, vectors: Tensor) -> Tensor:
+        """The same with each row of ``(k, n)``; what can be kept is kept for the next sweep."""
+        return self._products_of(index, batch, denominator, vectors)
+
+    def _products_of(self, index: int | None, batch: Batch, denominator: float, vectors: Tensor) -> Tensor:
+        if self._shared is not None:
+            return self._shared.products(index, batch, denominator, vectors)
+        result = torch.zeros_like(vectors)
         for block, part in zip(self.blocks, self._parts, strict=True):
-            block.put(result, part.batch_product(batch, denominator, block.take(vector)))
+            mine = block.take(vectors)
+            if index is None:
+                products = torch.stack([part.batch_product(batch, denominator, vector) for vector in mine])
+            else:
+                products = part.batch_products(index, batch, denominator, mine)
+            block.put(result, products)
         return result
 
     def describe(self) -> dict[str, Any]:
@@ -224,38 +241,6 @@ def block_diagonal(operator: Operator, by: str = "layer", names: Sequence[str] |
     if isinstance(operator, Derived):
         return operator.of_parts([block_diagonal(part, by, names) for part in operator.parts])
     return BlockDiagonal(operator, by, names)
-
-
-def _hessian_blocks(
-    objective: Objective, blocks: Sequence[Block], batch: Batch, denominator: float, vector: Tensor
-) -> Tensor:
-    """Sum of one micro-batch's Hessian blocks times the parts of a vector, by double backward.
-
-    Every parameter is a leaf of its own, so that differentiating the gradient of a block with respect to the block
-    visits only what connects the two.
-    """
-    leaves = {name: value.detach().requires_grad_(True) for name, value in objective.variables().items()}
-    value = objective.numerator(leaves, batch, denominator)
-    found = torch.autograd.grad(
-        value, list(leaves.values()), create_graph=True, allow_unused=True, materialize_grads=True
-    )
-    gradients = dict(zip(leaves, found, strict=True))
-    along = objective.variables(vector)
-    result = torch.zeros_like(vector)
-    for block in blocks:
-        curved = [name for name in block.parameters if gradients[name].requires_grad]
-        if not curved:  # The loss is linear in them.
-            continue
-        products = torch.autograd.grad(
-            [gradients[name] for name in curved],
-            [leaves[name] for name in block.parameters],
-            [along[name] for name in curved],
-            retain_graph=True,
-            allow_unused=True,
-            materialize_grads=True,
-        )
-        block.put(result, torch.cat([product.reshape(-1) for product in products]))
-    return result
 
 
 def _objective_of(operator: Any, name: str) -> Objective:

@@ -88,6 +88,11 @@ class Hessian(Operator):
         self._ways: dict[str, Product] = {}
 
     @property
+    def budget(self) -> float:
+        """Bytes for what is kept between products, per rank."""
+        return self._budget
+
+    @property
     def chosen(self) -> str:
         """The way in which products are computed, ``"auto"`` before the first."""
         return self._chosen or "auto"
@@ -131,9 +136,13 @@ class Hessian(Operator):
         vector = torch.randn(self.n, generator=generator, dtype=torch.float64).to(self.objective.theta)[None]
         with self.objective.scope():
             usual = DoubleBackward(self.objective, self._budget)
-            expected, seconds = _timed(usual, first, vector)
-            if seconds * USUAL_PRODUCTS * self.objective.batches / self.grid.data.size < WORTH_TRACING:
+            started = time.perf_counter()
+            usual.products(first[0], *first[1:], vector)
+            enough = WORTH_TRACING * self.grid.data.size / (USUAL_PRODUCTS * self.objective.batches)
+            if time.perf_counter() - started < enough:
+                self._ways["double_backward"] = usual
                 return "double_backward"
+            expected, seconds = _timed(usual, first, vector)
             traced = Linearized(self.objective, self._budget)
             try:
                 found, less = _timed(traced, first, vector)
