@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from landscape._data import Batch
+from landscape.curvature._layers import forward_over_reverse_fails, unsupported
 from landscape.errors import InputError
 from landscape.objective import Objective
 
@@ -47,8 +48,9 @@ class ForwardOverReverse:
             try:
                 products = torch.func.jvp(torch.func.grad(numerator), (at,), (objective.variables(vector),))[1]
             except (NotImplementedError, RuntimeError) as error:
+                where = unsupported(objective, batch, forward_over_reverse_fails)
                 raise InputError(
-                    "the gradient of this model and loss has no forward derivative in this version of torch; use "
+                    f"the gradient of {where} has no forward derivative in this version of torch; use "
                     f'product="double_backward" ({str(error).splitlines()[0]})'
                 ) from error
             results.append(torch.cat([products[name].reshape(-1) for name in objective.names]))

@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_flatten
 
 from landscape._data import Batch
 from landscape.curvature._keeping import Kept, memory_of
+from landscape.curvature._layers import forward_over_reverse_fails, unsupported
 from landscape.curvature._splitting import Split, split
 from landscape.curvature._tracing import UntraceableError, batch_tensors, point_tensors, trace
 from landscape.errors import InputError
@@ -70,7 +71,8 @@ class Linearized:
             try:
                 parts = split(trace(self.objective, batch, denominator))
             except UntraceableError as error:
-                raise InputError(f'this network cannot be traced: {error}; use product="double_backward"') from error
+                where = unsupported(self.objective, batch, forward_over_reverse_fails)
+                raise InputError(f'{where} cannot be traced: {error}; use product="double_backward"') from error
             graphs[key] = _compiled(parts) if self.compiled else (parts.primal, parts.tangent)
         found: tuple[Part, Part] = graphs[key]
         return found

@@ -233,6 +233,7 @@ def test_a_network_that_looks_at_values_is_not_traced(kind: type, monkeypatch: p
 
 def test_auto_traces_what_is_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
     objective = problem("residual", 0, torch.float32)
+    monkeypatch.setattr("landscape.curvature.hessian.WORTH_TRACING", 1e9)
     small = ls.Hessian(objective)
     assert small.chosen == "auto"
     small @ gaussian(objective)
@@ -301,3 +302,31 @@ def test_without_a_compiler_products_go_on(monkeypatch: pytest.MonkeyPatch) -> N
         result = ls.Hessian(objective, "compiled") @ gaussian(objective)
     expected = ls.Hessian(objective, "double_backward") @ gaussian(objective)
     assert (result - expected).norm() <= 1e-10 * expected.norm()
+
+
+class Once(torch.autograd.Function):
+    """The identity, of which torch knows one derivative by reverse mode and nothing else."""
+
+    @staticmethod
+    def forward(ctx, x):  # type: ignore[no-untyped-def]
+        return x.clone()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, slope):  # type: ignore[no-untyped-def]
+        return slope.clone()
+
+
+class OnceLayer(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return Once.apply(x)
+
+
+@pytest.mark.parametrize("product", ["linearized", "forward_over_reverse", "double_backward"])
+def test_the_layer_without_a_derivative_is_named(product: str) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 3), OnceLayer(), nn.Tanh(), nn.Linear(3, 3))
+    objective = ls.Objective(model, nn.CrossEntropyLoss(), [(torch.randn(6, 3), torch.randint(0, 3, (6,)))])
+    with pytest.raises(ls.InputError, match=r"layer 1 \(OnceLayer\).*use product="):
+        ls.Hessian(objective, product) @ torch.ones(24)
+    assert torch.isfinite(ls.Hessian(objective, "finite_difference") @ torch.ones(24)).all()

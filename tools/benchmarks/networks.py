@@ -114,11 +114,17 @@ def spectrum(name: str) -> tuple[Array, float]:
     return stored["eigenvalues"], float(stored["deviation"])
 
 
-def _computed(net: Net) -> tuple[Array, float]:
+def trained(net: Net) -> tuple[nn.Module, Callable[..., Tensor], Tensor, Tensor]:
+    """One network after training, its loss, its inputs and labels; float32."""
     model, inputs, labels = net.build(), *_data(net)
     loss = LOSSES[net.loss]
     inputs, labels = inputs[: net.samples], labels[: net.samples]
     train(model, loss, inputs, labels, epochs=net.epochs, lr=net.lr, weight_decay=net.weight_decay)
+    return model.eval(), loss, inputs, labels
+
+
+def _computed(net: Net) -> tuple[Array, float]:
+    model, loss, inputs, labels = trained(net)
     inputs = inputs.double()
     model = model.double().eval()
     matrix = dense_hessian(model, loss, inputs, labels) + net.weight_decay * torch.eye(_size(model))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -93,7 +93,7 @@ def mlp335k() -> Built:
     torch.manual_seed(0)
     sizes = (784, 256, 256, 256, 10)
     layers: list[nn.Module] = []
-    for inputs, outputs in zip(sizes[:-1], sizes[1:], strict=True):
+    for inputs, outputs in pairwise(sizes):
         layers += [nn.Linear(inputs, outputs), nn.ReLU()]
     data = torch.randn(512, 784), torch.randint(0, 10, (512,))
     return nn.Sequential(*layers[:-1]), nn.CrossEntropyLoss(), data
@@ -117,4 +117,8 @@ def resnet20_128() -> Built:
     return model, nn.CrossEntropyLoss(), data
 
 
-NETS: dict[str, Callable[[], Any]] = {"MLP 335k b512": mlp335k, "GPT 867k 16×64": gpt867k, "ResNet-20 b128": resnet20_128}
+NETS: dict[str, Callable[[], Built]] = {
+    "MLP 335k b512": mlp335k,
+    "GPT 867k 16×64": gpt867k,
+    "ResNet-20 b128": resnet20_128,
+}
