@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -14,15 +14,13 @@ SIGNS = ("not enough memory", "can't allocate memory", "out of memory")
 
 
 @contextmanager
-def advised(where: str, advice: str) -> Iterator[None]:
+def advised(words: Callable[[], tuple[str, str]]) -> Iterator[None]:
     """Turn an allocation that fails inside into a :class:`~landscape.ComputeError`.
 
     Parameters
     ----------
-    where : str
-        What was being computed.
-    advice : str
-        What to do about it.
+    words : callable
+        What was being computed, and what to do about it; asked for only when it is needed.
     """
     try:
         yield
@@ -30,5 +28,6 @@ def advised(where: str, advice: str) -> Iterator[None]:
         known = isinstance(error, (torch.OutOfMemoryError, MemoryError))
         if not known and not any(sign in str(error).lower() for sign in SIGNS):
             raise
+        where, advice = words()
         first = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
         raise ComputeError(f"out of memory in {where}: {advice} ({first})") from error

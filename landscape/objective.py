@@ -391,10 +391,12 @@ class Objective:
     def _within_memory(
         self, contribution: Callable[[int, Batch, float], Tensor], index: int, batch: Batch, denominator: float
     ) -> Tensor:
-        samples = batch_size(batch)
-        smaller = f"smaller micro-batches need less, such as micro_batch={samples // 2} (--micro-batch)"
-        advice = smaller if samples > 1 else "use a device with more memory"
-        with advised(self.describe_batch(index), advice):
+        def words() -> tuple[str, str]:
+            samples = batch_size(batch)
+            smaller = f"smaller micro-batches need less, such as micro_batch={samples // 2} (--micro-batch)"
+            return self.describe_batch(index), smaller if samples > 1 else "use a device with more memory"
+
+        with advised(words):
             return contribution(index, batch, denominator)
 
     def describe_batch(self, index: int) -> str:

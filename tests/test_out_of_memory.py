@@ -40,7 +40,7 @@ def test_a_basis_that_needs_too_much_suggests_a_smaller_one() -> None:
 
 
 def test_other_errors_stay_what_they_are() -> None:
-    with pytest.raises(RuntimeError, match="shapes"), advised("here", "advice"):
+    with pytest.raises(RuntimeError, match="shapes"), advised(lambda: ("here", "advice")):
         torch.ones(2, 3) @ torch.ones(2, 3)
-    with pytest.raises(ls.ComputeError, match="out of memory in here: advice"), advised("here", "advice"):
+    with pytest.raises(ls.ComputeError, match="out of memory in here: advice"), advised(lambda: ("here", "advice")):
         raise torch.OutOfMemoryError("CUDA out of memory")

@@ -21,6 +21,7 @@ LEAST_CHUNK = 16
 # … and at most so many, where that is little memory: this many numbers over all ranks.
 MOST_CHUNK = 256
 CHUNK_NUMBERS = 1 << 22
+TOO_LARGE = 'give memory_budget=, or memory="float16" or "minimal"'
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ class VectorStore:
         """Keep one vector, given its row blocks."""
         chunk, row = divmod(index, self.size)
         while chunk >= len(self._chunks):
-            with advised("the basis of a Lanczos run", 'give memory_budget=, or memory="float16" or "minimal"'):
+            with advised(lambda: ("the basis of a Lanczos run", TOO_LARGE)):
                 self._chunks.append(
                     [
                         torch.empty(self.size, length, dtype=self.dtype, device=self.device, pin_memory=self.pinned)
