@@ -31,13 +31,16 @@ if TYPE_CHECKING:
     from landscape.parallel import ProcessGrid
     from landscape.records import (
         Checkpoint,
+        DensitySeries,
         DiagonalEstimate,
         EigenPairs,
+        EigenSeries,
         Estimate,
         SpectralDensity,
         Stability,
         Surface,
     )
+    from landscape.series import eigenpairs_along, spectra_along
     from landscape.spectrum import spectral_density
     from landscape.splitting import Split, class_shares, split
     from landscape.stability import batch_sharpness, gradient_shares, optimizer_view, recorded_view
@@ -78,6 +81,10 @@ _MODULE_OF = {
     "Split": "landscape.splitting",
     "class_shares": "landscape.splitting",
     "eigenpairs": "landscape.eigen",
+    "eigenpairs_along": "landscape.series",
+    "spectra_along": "landscape.series",
+    "EigenSeries": "landscape.records",
+    "DensitySeries": "landscape.records",
     "EigenPairs": "landscape.records",
     "train": "landscape.training",
     "Recorder": "landscape.trajectory",
@@ -125,6 +132,10 @@ __all__ = [
     "class_shares",
     "eigenpairs",
     "EigenPairs",
+    "eigenpairs_along",
+    "EigenSeries",
+    "spectra_along",
+    "DensitySeries",
     "train",
     "Recorder",
     "Trajectory",

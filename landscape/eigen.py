@@ -137,13 +137,11 @@ def eigenpairs(
     settings["start_sha256"] = None
     first = None
     if start is not None:
-        first = _start_vectors(start, operator, settings["block"])
+        first = start_vectors(start, operator, settings["block"])
         settings["start_sha256"] = hashlib.sha256(first.cpu().numpy().tobytes()).hexdigest()
     configuration = {**operator.describe(), **settings}
     state = RunState.of(state, configuration)
-    run = _DurableRun(operator.on(operator.grid), settings, first, state, checkpoint_seconds)
-    ritz = run.until_checked(progress)
-    pairs = _record(operator, run, ritz, settings)
+    pairs, run = solve(operator, settings, first, state, checkpoint_seconds, progress)
     cost = run.lanczos.products
     seconds = run.operator.seconds / max(run.operator.products, 1)
     operator.products += run.operator.products
@@ -204,6 +202,31 @@ def settings_for(
         "block": min(block, operator.n),
         "seed": seed,
     }
+
+
+def solve(
+    operator: Operator,
+    settings: dict[str, Any],
+    start: Tensor | None = None,
+    state: RunState | None = None,
+    checkpoint_seconds: float = 60.0,
+    progress: Progress | None = None,
+) -> tuple[EigenPairs, _DurableRun]:
+    """The pairs without times and provenance, and the run that found them (collective).
+
+    Parameters
+    ----------
+    operator : Operator
+    settings : dict
+        As :func:`settings_for` gives them, and "check".
+    start : (n, block) tensor, optional
+        Of :func:`start_vectors`.
+    state, checkpoint_seconds, progress
+        As for :func:`eigenpairs`.
+    """
+    run = _DurableRun(operator.on(operator.grid), settings, start, state, checkpoint_seconds)
+    ritz = run.until_checked(progress)
+    return _record(operator, run, ritz, settings), run
 
 
 def _pairs(operator: Operator, k: int, which: str) -> int:
@@ -391,7 +414,7 @@ def _record(operator: Operator, run: _DurableRun, ritz: RitzPairs, settings: dic
     )
 
 
-def _start_vectors(start: Any, operator: Operator, block: int) -> Tensor:
+def start_vectors(start: Any, operator: Operator, block: int) -> Tensor:
     """The first vectors that a warm start asks for, ``(n, block)``, on every rank those of rank 0 (collective)."""
     given = torch.as_tensor(getattr(start, "vectors", start)).detach()
     if given.dim() not in (1, 2) or given.shape[0] != operator.n:

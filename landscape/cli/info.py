@@ -17,6 +17,14 @@ KINDS = {
         "record.plot('figure.png'); record.pdf(x); record.cdf_band(x); record.eigenvalues",
     ),
     "eigen_pairs": ("eigenpairs of a curvature operator", "record.plot('figure.png'); record.values; record.vectors"),
+    "eigen_series": (
+        "eigenvalues along a recorded run",
+        "record.plot('figure.png'); record.steps; record.values; record[-1]",
+    ),
+    "density_series": (
+        "eigenvalue densities along a recorded run",
+        "record.plot('figure.png'); record.steps; record.lambda_max; record[-1].pdf(x)",
+    ),
     "surface": (
         "loss surface on a plane",
         "record.plot('figure.png'); landscape.render.relief(record, 'relief.png'); record.loss; record.paths",

@@ -24,6 +24,10 @@ Checkpoint = Annotated[
     typer.Option(metavar="FILE", help="Parameters from a .pt (tensors only), .safetensors or recorded run (.h5)."),
 ]
 At = Annotated[int | None, typer.Option(help="Which checkpoint of a recorded run, from 0; default -1, the last one.")]
+Every = Annotated[
+    int | None,
+    typer.Option(help="Of a recorded run: every so many checkpoints, and the last. Default: 1, all of them."),
+]
 JobFile = Annotated[
     Path | None, typer.Option("--job", metavar="FILE.toml", help="Read these options from a file; flags win.")
 ]

@@ -11,10 +11,15 @@ from landscape.cli import options
 
 
 def spectrum(
+    run: Annotated[
+        Path | None,
+        typer.Argument(metavar="[RUN.h5]", help="A recorded run: a series over its checkpoints.", show_default=False),
+    ] = None,
     objective: options.Source = None,
     settings: options.Settings = None,
     checkpoint: options.Checkpoint = None,
     at: options.At = None,
+    every: options.Every = None,
     job: options.JobFile = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="FILE.h5", help="The result. Default: spectrum.h5")
@@ -61,16 +66,16 @@ def spectrum(
     """Compute the eigenvalue density of the curvature at a trained network, with error bars.
 
     Runs unchanged on many ranks: mpiexec -n 8 landscape spectrum ... The same command again continues a run that was
-    interrupted, and recognizes one that is complete.
+    interrupted, and recognizes one that is complete. With a recorded run: at its checkpoints.
     """
     flags: dict[str, Any] = {name: value for name, value in locals().items() if name not in ("job", "settings")}
     from landscape.cli.job import parse_settings, read_job
-    from landscape.cli.jobs.spectrum import SpectrumCommand, SpectrumJob
-    from landscape.cli.running import run
+    from landscape.cli.jobs.spectrum import DensitySeriesCommand, SpectrumCommand, SpectrumJob
+    from landscape.cli.running import run as run_command
 
     asked = read_job(SpectrumJob, job, {**flags, "set": parse_settings(settings) if settings else None})
     if asked.dry_run:
         from landscape.cli.dry_run import forecast
 
         return forecast(SpectrumCommand(asked))
-    return run(SpectrumCommand(asked))
+    return run_command((DensitySeriesCommand if asked.along else SpectrumCommand)(asked))

@@ -7,6 +7,7 @@ from typing import Any
 from landscape.records.checkpoint import Checkpoint
 from landscape.records.eigen_pairs import EigenPairs
 from landscape.records.estimate import DiagonalEstimate, Estimate
+from landscape.records.series import DensitySeries, EigenSeries
 from landscape.records.spectral_density import SpectralDensity, weighted_median
 from landscape.records.stability import Stability
 from landscape.records.surface import PathOnSurface, Surface
@@ -17,13 +18,17 @@ KINDS: dict[str, type[Any]] = {
     "spectral_density": SpectralDensity,
     "eigen_pairs": EigenPairs,
     "surface": Surface,
+    "eigen_series": EigenSeries,
+    "density_series": DensitySeries,
     "stability": Stability,
 }
 
 __all__ = [
     "Checkpoint",
+    "DensitySeries",
     "DiagonalEstimate",
     "EigenPairs",
+    "EigenSeries",
     "Estimate",
     "KINDS",
     "PathOnSurface",

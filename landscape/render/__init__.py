@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from landscape.render.film import Film
     from landscape.render.filming import video
     from landscape.render.relief_figure import relief
+    from landscape.render.series_figure import density_series, eigenvalue_series
     from landscape.render.stability_figure import stability
 
 # Public name → where it is defined.
@@ -24,11 +25,23 @@ _PLACES = {
     "relief": "relief_figure",
     "eigenvalues": "eigenvalue_figure",
     "stability": "stability_figure",
+    "eigenvalue_series": "series_figure",
+    "density_series": "series_figure",
     "Film": "film",
     "video": "filming",
 }
 
-__all__ = ["density", "contour", "relief", "eigenvalues", "stability", "Film", "video"]
+__all__ = [
+    "density",
+    "contour",
+    "relief",
+    "eigenvalues",
+    "eigenvalue_series",
+    "density_series",
+    "stability",
+    "Film",
+    "video",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field
 
-from landscape.cli.job import ObjectiveJob
+from landscape.cli.jobs.series import SeriesCommand, SeriesJob
 from landscape.cli.objective_source import objective_of
 from landscape.cli.running import Command, announce
 from landscape.errors import InputError
@@ -16,13 +17,13 @@ if TYPE_CHECKING:
     from landscape.cli.progress import Progress
     from landscape.curvature import Operator
     from landscape.parallel import ProcessGrid
-    from landscape.records import SpectralDensity
+    from landscape.records import DensitySeries, SpectralDensity
     from landscape.store import RunState
 
 OperatorName = Literal["hessian", "gauss-newton", "fisher", "gradient-covariance"]
 
 
-class SpectrumJob(ObjectiveJob):
+class SpectrumJob(SeriesJob):
     """Everything that `landscape spectrum` can be told."""
 
     command: ClassVar[str] = "spectrum"
@@ -62,6 +63,10 @@ class SpectrumJob(ObjectiveJob):
             if field in given and self.method != method:
                 flag = field.replace("_", "-")
                 raise InputError(f"--{flag} belongs to --method {method}, but the method is {self.method}")
+        for field in ("memory", "memory_budget", "dry_run"):
+            if field in given and self.along:
+                flag = field.replace("_", "-")
+                raise InputError(f"--{flag} belongs to a single density, but {self.run} is a whole run: leave one out")
         return super().checked(given)
 
 
@@ -125,6 +130,46 @@ class SpectrumCommand(Command[SpectrumJob]):
         return (
             f"its predicted error {result.error:.2g} is larger than --tol {result.tol:g}; more products "
             "(--max-products, or --steps and --probes) make it smaller"
+        )
+
+
+class DensitySeriesCommand(SeriesCommand[SpectrumJob]):
+    """Compute densities along a run."""
+
+    @property
+    def what(self) -> str:
+        """What is computed, for the first line."""
+        return f"density of the {self.job.operator}"
+
+    def compute(self, state: RunState, progress: Progress) -> DensitySeries:
+        """Compute the series."""
+        from landscape.series import spectra_along
+
+        job = self.job
+        return spectra_along(
+            self.recorded,
+            self.objective,
+            every=job.every or 1,
+            operator=partial(operator_named, job.operator),
+            tol=job.tol,
+            max_products=job.max_products,
+            method=job.method,
+            probes=job.probes,
+            steps=job.steps,
+            seed=job.seed,
+            state=state,
+            progress=progress,
+        )
+
+    def shortfall(self, result: DensitySeries) -> str | None:
+        """At how many checkpoints the error is larger than was asked for."""
+        missing = int((~result.converged).sum())
+        if missing == 0:
+            return None
+        asked = float(result.facts["tol"][0])
+        return (
+            f"at {missing} of {len(result)} checkpoints the predicted error is larger than --tol {asked:g}; more "
+            "products (--max-products, or --steps and --probes) make it smaller"
         )
 
 

@@ -9,6 +9,8 @@ from typing import Any
 _WORDS = {
     "SpectralDensity": ("density", "density_in_words"),
     "EigenPairs": ("eigen_pairs", "eigen_pairs_in_words"),
+    "EigenSeries": ("series", "eigen_series_in_words"),
+    "DensitySeries": ("series", "density_series_in_words"),
     "Surface": ("surface", "surface_in_words"),
     "Stability": ("stability", "stability_in_words"),
     "Trajectory": ("trajectory", "trajectory_in_words"),
