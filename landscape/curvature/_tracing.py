@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -33,7 +34,9 @@ def batch_tensors(batch: Batch, denominator: float, objective: Objective) -> lis
     return [*(leaf for leaf in tree_flatten(batch)[0] if isinstance(leaf, Tensor)), share]
 
 
-def trace(objective: Objective, batch: Batch, denominator: float) -> fx.GraphModule:
+def trace(
+    objective: Objective, batch: Batch, denominator: float, precision: torch.dtype | None = None
+) -> fx.GraphModule:
     """Trace forward mode over the reverse-mode gradient of one micro-batch.
 
     Theta, buffers and the batch are inputs, so that the graph serves all micro-batches of the same shapes and all
@@ -46,6 +49,8 @@ def trace(objective: Objective, batch: Batch, denominator: float) -> fx.GraphMod
     batch : Batch
         An example, on the device.
     denominator : float
+    precision : torch.dtype, optional
+        Of matrix products and convolutions, as autocast chooses them; default: that of theta.
 
     Returns
     -------
@@ -73,7 +78,7 @@ def trace(objective: Objective, batch: Batch, denominator: float) -> fx.GraphMod
         inputs = tree_unflatten([next(given) if isinstance(leaf, Tensor) else leaf for leaf in leaves], tree)
 
         def numerator(variables: dict[str, Tensor]) -> Tensor:
-            with _CheaperForms(layout):
+            with _autocast(objective, precision), _CheaperForms(layout):
                 return here.numerator(variables, inputs, data[-1])  # type: ignore[arg-type]
 
         at, along = here.variables(theta), here.variables(vector)
@@ -91,6 +96,13 @@ def trace(objective: Objective, batch: Batch, denominator: float) -> fx.GraphMod
     graph.graph.set_codegen(fx.graph.CodeGen())
     graph.recompile()
     return graph
+
+
+def _autocast(objective: Objective, precision: torch.dtype | None) -> AbstractContextManager[Any]:
+    if precision is None:
+        return nullcontext()
+    # The cache would hand tensors of one pass to another.
+    return torch.autocast(objective.device.type, dtype=precision, cache_enabled=False)
 
 
 def _reason(error: Exception) -> str:

@@ -78,6 +78,10 @@ class Derived(Operator):
     def batch_product(self, batch: Batch, denominator: float, vector: Tensor) -> Tensor:
         """Product of one micro-batch's sum with a full vector, ``(n,)``, where all parts share their data."""
 
+    def facts(self) -> dict[str, Any]:
+        """What was settled by the parts; of equal keys, by the first."""
+        return {key: value for part in reversed(self.parts) for key, value in part.facts().items()}
+
     def prepare(self) -> None:
         """Settle what the parts settle once for all products (collective)."""
         for part in self.parts:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Protocol, Self
 
@@ -28,13 +29,15 @@ class Product(Protocol):
         """Sum of one micro-batch's Hessian times each vector, ``(k, n)``."""
 
 
-PRODUCTS: dict[str, Callable[[Objective, float], Product]] = {
+PRODUCTS: dict[str, Callable[..., Product]] = {
     "linearized": Linearized,
     "compiled": partial(Linearized, compiled=True),
     "double_backward": DoubleBackward,
     "forward_over_reverse": ForwardOverReverse,
     "finite_difference": FiniteDifference,
 }
+# What traced products may be computed in, besides the dtype of theta.
+PRECISIONS = ("bfloat16", "tf32")
 # Of the memory of this computer, divided among its ranks, for what products keep. Half is left to the vectors of a run.
 SHARE = 0.25
 # Seconds of this many products by double backward above which tracing, which takes some seconds, is tried: a density
@@ -61,9 +64,18 @@ class Hessian(Operator):
         ``"forward_over_reverse"``: with the least memory. ``"finite_difference"``: from gradients alone. ``"auto"``:
         linearized if the network can be traced, a hundred products take more than some seconds, and a timing on one
         micro-batch says so; otherwise double backward.
+    precision : "bfloat16" or "tf32", optional
+        Of the matrix products and convolutions inside a product (linearized or compiled); theta, vectors and sums keep
+        their own. The distance from a full product is measured on the first micro-batch: :attr:`deviation`, named in
+        results. TF32 needs an NVIDIA GPU.
     memory_budget : bytes or text such as "4GiB", optional
         Per rank, for what is kept between products; default: a quarter of the memory divided by the ranks of the
         computer.
+
+    Attributes
+    ----------
+    deviation : float
+        ``‖Hv - H'v‖ / ‖Hv‖`` of a random v for the reduced precision, 0 without one, NaN before the first product.
 
     Examples
     --------
@@ -76,11 +88,20 @@ class Hessian(Operator):
     name = "hessian"
 
     def __init__(
-        self, objective: Objective, product: str = "auto", memory_budget: int | float | str | None = None
+        self,
+        objective: Objective,
+        product: str = "auto",
+        precision: str | None = None,
+        memory_budget: int | float | str | None = None,
     ) -> None:
         super().__init__(objective)
         if product != "auto" and product not in PRODUCTS:
             raise InputError(f"unknown product {product!r}; choose auto, {', '.join(PRODUCTS)}")
+        if precision is not None:
+            _check_precision(precision, product, objective)
+            product = "linearized" if product == "auto" else product
+        self.precision = precision
+        self.deviation = 0.0 if precision is None else float("nan")
         self.product = product
         self.memory_budget = memory_budget
         self._chosen = None if product == "auto" else product
@@ -99,11 +120,13 @@ class Hessian(Operator):
 
     def batch_product(self, batch: Batch, denominator: float, vector: Tensor) -> Tensor:
         """Sum of one micro-batch's Hessian times a vector, ``(n,)``."""
-        return self._way().products(None, batch, denominator, vector[None])[0]
+        with _tensor_cores(self.precision == "tf32"):
+            return self._way().products(None, batch, denominator, vector[None])[0]
 
     def batch_products(self, index: int, batch: Batch, denominator: float, vectors: Tensor) -> Tensor:
         """Sum of one micro-batch's Hessian times the rows of ``(k, n)``."""
-        return self._way().products(index, batch, denominator, vectors)
+        with _tensor_cores(self.precision == "tf32"):
+            return self._way().products(index, batch, denominator, vectors)
 
     def of(self, objective: Objective) -> Self:
         """The Hessian of another objective, computed in the same way."""
@@ -113,18 +136,25 @@ class Hessian(Operator):
 
     def describe(self) -> dict[str, Any]:
         """What identifies the operator; the products differ in rounding."""
-        return {**super().describe(), "product": self.product}
+        return {**super().describe(), "product": self.product, "precision": self.precision or "full"}
+
+    def facts(self) -> dict[str, Any]:
+        """How products were computed, for provenance."""
+        return {"product": self.chosen, "precision": self.precision or "full", "deviation": self.deviation}
 
     def prepare(self) -> None:
         """Choose the way to compute products if that is left to us: the first rank tries (collective)."""
+        grid = self.grid
         if self._chosen is None:
-            grid = self.grid
             self._chosen = grid.world.broadcast_object(self._fastest() if grid.rank == 0 else None)
+        if self.deviation != self.deviation:
+            self.deviation = grid.world.broadcast_object(self._measured_deviation() if grid.rank == 0 else None)
 
     def _way(self) -> Product:
         name = self._chosen or "double_backward"
         if name not in self._ways:
-            self._ways[name] = PRODUCTS[name](self.objective, self._budget)
+            reduced = {"precision": torch.bfloat16} if self.precision == "bfloat16" else {}
+            self._ways[name] = PRODUCTS[name](self.objective, self._budget, **reduced)
         return self._ways[name]
 
     def _fastest(self) -> str:
@@ -132,8 +162,7 @@ class Hessian(Operator):
         first = next(iter(self.objective.mine()), None)
         if first is None:
             return "double_backward"
-        generator = torch.Generator().manual_seed(0)
-        vector = torch.randn(self.n, generator=generator, dtype=torch.float64).to(self.objective.theta)[None]
+        vector = self._random_vector()
         with self.objective.scope():
             usual = DoubleBackward(self.objective, self._budget)
             enough = WORTH_TRACING * self.grid.data.size / (USUAL_PRODUCTS * self.objective.batches)
@@ -153,6 +182,20 @@ class Hessian(Operator):
         same = distance <= AGREEMENT[self.dtype] * torch.linalg.vector_norm(expected.double())
         return "linearized" if same and less <= CLEARLY * seconds else "double_backward"
 
+    def _measured_deviation(self) -> float:
+        """Relative distance of one product in the reduced precision from one in full."""
+        first = next(iter(self.objective.mine()), None)
+        if first is None:
+            return 0.0
+        vector = self._random_vector()
+        with self.objective.scope():
+            full = DoubleBackward(self.objective, 0.0).products(*first, vector).double()
+            return float(torch.linalg.vector_norm(self.batch_products(*first, vector) - full) / full.norm())
+
+    def _random_vector(self) -> Tensor:
+        generator = torch.Generator().manual_seed(0)
+        return torch.randn(self.n, generator=generator, dtype=torch.float64).to(self.objective.theta)[None]
+
     def _default_budget(self) -> float:
         if self.device.type == "cuda":
             return SHARE * float(torch.cuda.get_device_properties(self.device).total_memory)
@@ -167,3 +210,28 @@ def _timed(way: Product, first: tuple[int, Batch, float], vector: Tensor) -> tup
     if result.is_cuda:
         torch.cuda.synchronize(result.device)
     return result, time.perf_counter() - started
+
+
+def _check_precision(precision: str, product: str, objective: Objective) -> None:
+    if precision not in PRECISIONS:
+        raise InputError(
+            f"unknown precision {precision!r}; choose {' or '.join(PRECISIONS)}, or none for that of theta"
+        )
+    if product not in ("auto", "linearized", "compiled"):
+        raise InputError(f'precision="{precision}" is for the products "linearized" and "compiled", not {product!r}')
+    if precision == "tf32" and objective.device.type != "cuda":
+        raise InputError(f'precision="tf32" needs an NVIDIA GPU, but the objective is on {objective.device.type}')
+
+
+@contextmanager
+def _tensor_cores(wanted: bool) -> Iterator[None]:
+    """Let matrix products and convolutions of float32 use TF32 inside."""
+    if not wanted:
+        yield
+        return
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before

@@ -174,6 +174,10 @@ class Operator(ABC):
         """What identifies the operator, for provenance and for resuming (collective)."""
         return {"operator": self.name, **self.objective.describe()}
 
+    def facts(self) -> dict[str, Any]:
+        """What was settled while products were computed, for provenance."""
+        return {}
+
     def __add__(self, other: Any) -> Operator:
         """``A + B``, or ``A + c`` for A plus c times the identity."""
         from landscape.curvature.combined import combine

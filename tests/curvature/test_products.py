@@ -330,3 +330,25 @@ def test_the_layer_without_a_derivative_is_named(product: str) -> None:
     with pytest.raises(ls.InputError, match=r"layer 1 \(OnceLayer\).*use product="):
         ls.Hessian(objective, product) @ torch.ones(24)
     assert torch.isfinite(ls.Hessian(objective, "finite_difference") @ torch.ones(24)).all()
+
+
+def test_half_precision_says_how_far_off_it_is() -> None:
+    objective = problem("tokens", 0, torch.float32)
+    reduced = ls.Hessian(objective, precision="bfloat16")
+    vector = gaussian(objective)
+    expected = ls.Hessian(objective) @ vector
+    distance = float((reduced @ vector - expected).norm() / expected.norm())
+    assert 1e-4 < distance < 0.05
+    assert distance / 5 < reduced.deviation < 5 * distance
+    assert reduced.facts() == {"product": "linearized", "precision": "bfloat16", "deviation": reduced.deviation}
+    assert ls.Hessian(objective).facts()["deviation"] == 0
+
+
+def test_precisions_that_cannot_be_had_are_refused() -> None:
+    objective = problem("mlp", 0, torch.float32)
+    with pytest.raises(ls.InputError, match="choose bfloat16 or tf32"):
+        ls.Hessian(objective, precision="half")
+    with pytest.raises(ls.InputError, match="needs an NVIDIA GPU"):
+        ls.Hessian(objective, precision="tf32")
+    with pytest.raises(ls.InputError, match="is for the products"):
+        ls.Hessian(objective, "double_backward", precision="bfloat16")
