@@ -78,6 +78,8 @@ def _half_done_run(path: Path, described: dict[str, Any]) -> list[str]:
     configuration = described["configuration"]
     asked = {"classical": lambda: configuration.get("probes", 0) * configuration.get("steps", 0)}
     total = asked.get(str(configuration.get("method")), lambda: configuration.get("max_products"))()
+    if "run_sha256" in configuration:  # a series: its limit is that of one checkpoint
+        total = None
     unit = UNITS.get(str(configuration.get("command")), "products")
     age = _age(time.time() - described["modified"])
     lines = [

@@ -59,7 +59,7 @@ def test_eigenpairs_along_a_run_that_remembers_its_objective(capsys):
     assert np.allclose(series.values[1], pairs.values, rtol=1e-4) and series.provenance["run"] == recorded.name
     assert "2 largest of the hessian at 3 of 7 checkpoints of zoo.h5, 2454 parameters" in said.err
     assert f"step 4: {series.values[1, 0]:.6g} … {series.values[1, 1]:.6g}" in said.out
-    assert "at 1 cold starts, " in said.out and "all pairs at 3 of 3 checkpoints" in said.out
+    assert "at 1 cold start, " in said.out and "all pairs at 3 of 3 checkpoints" in said.out
     assert Path("a.png").stat().st_size > 10_000 and not Path("a.h5.state").exists()
     assert run(["info", "a.h5"]) == 0
     assert "eigenvalues along a recorded run" in capsys.readouterr().out
@@ -67,6 +67,29 @@ def test_eigenpairs_along_a_run_that_remembers_its_objective(capsys):
     assert "already complete: a.h5" in capsys.readouterr().out
     assert run(["eigenpairs", "zoo.h5", "--every", "3", "-k", "2", "-o", "a.h5"]) == 2
     assert "every: 4 there, 3 now" in capsys.readouterr().err
+
+
+def test_a_series_that_was_interrupted_is_explained_and_goes_on(capsys, monkeypatch):
+    import landscape.series
+
+    solve, left = landscape.series.solve, [2]
+
+    def interrupted(*arguments):
+        if left[0] == 0:
+            raise KeyboardInterrupt
+        left[0] -= 1
+        return solve(*arguments)
+
+    options = ["eigenpairs", "run.h5", "--objective", "mine.py:build", "--chain", "3", "-k", "2", "--no-figure"]
+    monkeypatch.setattr(landscape.series, "solve", interrupted)
+    assert run([*options, "-o", "f.h5"]) == 130
+    monkeypatch.setattr(landscape.series, "solve", solve)
+    capsys.readouterr()
+    assert run(["info", "f.h5.state"]) == 0
+    told = capsys.readouterr().out
+    assert "products done\n" in told and "chain-0000: " in told
+    assert run([*options, "-o", "f.h5"]) == 0
+    assert "(2 checkpoints in an earlier run)" in capsys.readouterr().out and not Path("f.h5.state").exists()
 
 
 def test_spectra_along_a_run_of_the_users_own_code(capsys):

@@ -89,8 +89,8 @@ def warm_in_words(series: EigenSeries) -> str:
     """What a checkpoint took on average, with and without the vectors of the one before."""
     counts, warm = series.product_counts, series.warm
     parts = [
-        f"{counts[chosen].mean():.3g} at {int(chosen.sum())} {text} starts"
+        f"{counts[chosen].mean():.3g} at {int(chosen.sum())} {text} start{'s' if chosen.sum() > 1 else ''}"
         for chosen, text in ((~warm, "cold"), (warm, "warm"))
         if chosen.any()
     ]
-    return "products: " + ", ".join(parts)
+    return "products per checkpoint: " + ", ".join(parts)
