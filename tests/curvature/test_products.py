@@ -352,3 +352,18 @@ def test_precisions_that_cannot_be_had_are_refused() -> None:
         ls.Hessian(objective, precision="tf32")
     with pytest.raises(ls.InputError, match="is for the products"):
         ls.Hessian(objective, "double_backward", precision="bfloat16")
+
+
+@pytest.mark.parametrize("product", EXACT)
+def test_a_product_waits_for_the_device_as_often_for_many_micro_batches_as_for_two(product: str) -> None:
+    torch.manual_seed(0)
+    data = torch.randn(24, 8), torch.randint(0, 3, (24,))
+    waits = []
+    for size in (12, 2):
+        objective = ls.Objective(models.mlp((8, 6, 3), "tanh"), nn.CrossEntropyLoss(), data, micro_batch=size)
+        hessian = ls.Hessian(objective, product)
+        hessian.apply(gaussian(objective))
+        with Counting() as counting:
+            hessian.apply(gaussian(objective))
+        waits.append(counting.counts.get("_local_scalar_dense", 0))
+    assert waits[0] == waits[1] <= 4
