@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from landscape._budget import choose
 from landscape._durable import DurableLanczos, Recurrence
+from landscape._sampling import Sampling
+from landscape._sampling import data_sampling as sample_data
 from landscape.curvature import Operator
 from landscape.errors import InputError
 from landscape.krylov import (
@@ -56,6 +58,7 @@ def spectral_density(
     probes: int = 10,
     steps: int = 80,
     seed: int = 0,
+    data_sampling: int = 0,
     memory: str = "auto",
     memory_budget: int | float | str | None = None,
     state: RunState | str | os.PathLike[str] | None = None,
@@ -83,6 +86,10 @@ def spectral_density(
         Of the classical method; defaults 10 and 80 as in GradVis (Chatzimichailidis et al., 2019).
     seed : int
         Of the start vectors.
+    data_sampling : int
+        Of how many resolved eigenvalues, those farthest from the median first, and of the trace, the error that comes
+        from having these samples and not others is estimated; costs as many products, and four for the trace, in one
+        sweep over the data. 0: none.
     memory : str
         How the Lanczos vectors are kept. ``"full"``: all of them, orthogonalized twice in every step. ``"selective"``:
         all of them, orthogonalized once and only when needed, the same nodes to rounding with a third of the memory
@@ -123,6 +130,7 @@ def spectral_density(
     4.0
     """
     _check(operator, tol, max_products, method, probes, steps, seed)
+    _check_sampling(data_sampling, method)
     operator.grid.meet("spectral_density")
     started = time.monotonic()
     settings: dict[str, Any] = {"method": method, "tol": tol, "seed": seed}
@@ -130,17 +138,23 @@ def spectral_density(
         settings["max_products"] = min(max_products or DEFAULT_PRODUCTS, operator.n)
     else:
         settings |= {"probes": probes, "steps": min(steps, operator.n)}
+    if data_sampling:
+        settings["data_sampling"] = data_sampling
     mode = choose_memory(operator, settings, memory, memory_budget)
+    if data_sampling and not mode.keeps_basis:
+        raise InputError(
+            f"data_sampling needs eigenvectors, which memory={mode.name!r} does not keep; choose another one"
+        )
     settings["memory"] = mode.bits
     configuration = {**operator.describe(), **settings}
     settings["memory"] = mode.name
     state = RunState.of(state, configuration)
     run = _deflated if method == "deflated" else _classical
-    worker, recurrences = run(operator, settings, state, checkpoint_seconds, progress)
-    density = _density(operator, recurrences, settings)
+    worker, recurrences, sampling = run(operator, settings, state, checkpoint_seconds, progress)
+    density = _with_sampling(_density(operator, recurrences, settings), sampling)
     density = dataclasses.replace(
         density,
-        products=sum(len(one.alpha) for one in recurrences),
+        products=sum(len(one.alpha) for one in recurrences) + (sampling.products if sampling else 0),
         seconds=time.monotonic() - started,
         gradient_equivalents=_gradient_equivalents(worker, recurrences),
         provenance={
@@ -198,7 +212,7 @@ def _deflated(
     state: RunState | None,
     checkpoint_seconds: float,
     progress: Progress | None,
-) -> tuple[Operator, list[Recurrence]]:
+) -> tuple[Operator, list[Recurrence], Sampling | None]:
     """One run on all ranks, until the predicted error is small enough."""
     worker = operator.on(operator.grid)
     limit, error = settings["max_products"], float("inf")
@@ -215,8 +229,12 @@ def _deflated(
         run.advance()
         if progress is not None:
             progress(run.steps, limit, f"error {error:.3f}" if isfinite(error) else "")
+    pairs = settings.get("data_sampling", 0)
+    if state is not None and pairs:
+        run.save()
+    sampling = sample_data(worker, run, pairs) if pairs else None
     operator.products += worker.products
-    return worker, [run.result()]
+    return worker, [run.result()], sampling
 
 
 def _classical(
@@ -225,7 +243,7 @@ def _classical(
     state: RunState | None,
     checkpoint_seconds: float,
     progress: Progress | None,
-) -> tuple[Operator, list[Recurrence]]:
+) -> tuple[Operator, list[Recurrence], Sampling | None]:
     """Independent runs, shared out to groups of ranks."""
     probes, steps = settings["probes"], settings["steps"]
     grid: ProcessGrid = operator.grid.split(probe_groups(operator.grid.size, probes))
@@ -245,7 +263,7 @@ def _classical(
         del run  # its basis goes before the next one comes
     operator.products += worker.products
     everything = {one.probe: one for part in grid.world.all_gather_object(finished) for one in part}
-    return worker, [everything[probe] for probe in sorted(everything)]
+    return worker, [everything[probe] for probe in sorted(everything)], None
 
 
 def _density(operator: Operator, recurrences: list[Recurrence], settings: dict[str, Any]) -> SpectralDensity:
@@ -289,6 +307,16 @@ def _density(operator: Operator, recurrences: list[Recurrence], settings: dict[s
     )
 
 
+def _with_sampling(density: SpectralDensity, sampling: Sampling | None) -> SpectralDensity:
+    """The record with the errors from data sampling at the nodes that they belong to."""
+    if sampling is None:
+        return density
+    stderr = np.full(len(density.nodes), np.nan)
+    for cell, value in zip(sampling.cells, sampling.stderr, strict=True):
+        stderr[density.resolved & (density.cell == cell)] = value
+    return dataclasses.replace(density, sampling_stderr=stderr, trace_sampling_stderr=sampling.trace_stderr)
+
+
 def _rules(
     one: Recurrence, n: int, counted: bool
 ) -> tuple[Quadrature, Quadrature, NDArray[np.bool_], NDArray[np.int64]]:
@@ -311,7 +339,9 @@ def _rules(
 def _refined(rule: Quadrature, n: int) -> tuple[Quadrature, NDArray[np.bool_], NDArray[np.int64]]:
     """Exact weights for what has converged, smooth counts and finer steps for the rest; resolved nodes, cells."""
     deflation = deflate(rule, n)
-    spread, cell = spread_out(rule, smooth_counts(n * deflation.weights, deflation.resolved), deflation.resolved, n)
+    spread, cell = spread_out(
+        rule, smooth_counts(rule.nodes, n * deflation.weights, deflation.resolved), deflation.resolved, n
+    )
     return spread, deflation.resolved[cell], cell
 
 
@@ -335,6 +365,13 @@ def _gradient_equivalents(worker: Operator, recurrences: list[Recurrence]) -> fl
     if worker.products == 0:
         return float("nan")
     return sum(len(one.alpha) for one in recurrences) * worker.seconds / worker.products / gradient_seconds
+
+
+def _check_sampling(pairs: int, method: str) -> None:
+    if pairs < 0:
+        raise InputError(f"data_sampling must be a number of eigenvalues, such as 10, or 0, not {pairs}")
+    if pairs and method != "deflated":
+        raise InputError(f'data_sampling needs resolved eigenvalues, which method="{method}" has none of')
 
 
 def _check(

@@ -42,6 +42,9 @@ def spectrum(
     probes: Annotated[int | None, typer.Option(help="Random start vectors (classical). Default: 10")] = None,
     steps: Annotated[int | None, typer.Option(help="Products per probe (classical). Default: 80")] = None,
     seed: Annotated[int | None, typer.Option(help="Of the random start vectors. Default: 0")] = None,
+    data_sampling: Annotated[
+        int | None, typer.Option(metavar="K", help="Errors of K eigenvalues and the trace from the choice of samples.")
+    ] = None,
     memory: Annotated[
         str | None,
         typer.Option(

@@ -60,6 +60,11 @@ class SpectralDensity(Record):
         Number of eigenvalues, that is of trainable parameters.
     trace, trace_stderr : float
         Trace of the operator and its standard error.
+    sampling_stderr : (m,) float64
+        Standard error of a resolved eigenvalue from data sampling: how far it would move had other samples been drawn
+        from the same population. NaN where it was not asked for.
+    trace_sampling_stderr : float
+        The same of the trace.
     error, tol : float
         Wasserstein-1 distance to the true density in units of ``mean |λ - median λ|`` that nine runs in ten stay below
         (:meth:`error_parts` says where it comes from), and the one asked for.
@@ -99,6 +104,8 @@ class SpectralDensity(Record):
     companion_probe: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     trace: float = float("nan")
     trace_stderr: float = float("nan")
+    sampling_stderr: Array = field(default_factory=lambda: np.zeros(0))
+    trace_sampling_stderr: float = float("nan")
     error: float = float("nan")
     tol: float = float("nan")
     converged: bool = False
@@ -113,7 +120,12 @@ class SpectralDensity(Record):
 
     def __post_init__(self) -> None:
         m = len(self.nodes)
-        for name, dtype, fill in (("resolved", bool, False), ("residuals", float, np.nan), ("probe", np.int64, 0)):
+        for name, dtype, fill in (
+            ("resolved", bool, False),
+            ("residuals", float, np.nan),
+            ("probe", np.int64, 0),
+            ("sampling_stderr", float, np.nan),
+        ):
             if len(getattr(self, name)) != m:
                 object.__setattr__(self, name, np.full(m, fill, dtype))
         if len(self.cell) != m:
@@ -195,7 +207,8 @@ class SpectralDensity(Record):
         half = np.zeros_like(centre)
         if mass > 0:
             share = self.weights[bulk] / mass
-            mean, square = kernel[..., bulk] @ share, kernel[..., bulk] ** 2 @ share
+            # A node that is seen with less than one eigenvalue's weight may be one with bad luck.
+            mean, square = kernel[..., bulk] @ share, kernel[..., bulk] ** 2 @ self._at_least_one(share, count)
             variance = 2 * np.maximum(square - mean**2, 0) / ((count + 2) * self.probes)
             half = PDF_PROBE * mass * np.sqrt(variance)
         if len(self.companion_nodes):
@@ -382,6 +395,12 @@ class SpectralDensity(Record):
         # One eigenvalue more: in the tail the observed mass may be that of a count one larger.
         variance = 2 * (fraction * (1 - fraction) + inside / count) / ((count + 2) * len(probes))
         return left, right, mass * np.sqrt(variance)
+
+    def _at_least_one(self, share: Array, count: int) -> Array:
+        """Shares of the nodes that are not resolved, those of each whole cell at least that of one eigenvalue."""
+        _, owner = np.unique(self.cell[~self.resolved] + self.probe[~self.resolved] * self.n, return_inverse=True)
+        cells = np.bincount(owner, share)[owner]
+        return share * np.maximum(1.0, 1 / np.maximum(count * self.probes * cells, 1e-30))
 
     def _cells(self, mine: NDArray[np.int64]) -> tuple[Array, Array]:
         """Nodes and weights of the Gauss rule that these nodes, ascending, were spread from."""

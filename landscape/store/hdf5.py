@@ -41,6 +41,7 @@ MEANINGS: dict[str, tuple[str, str]] = {
     "residuals": ("‖Av − λv‖ of the approximate unit eigenvector of each node", CURVATURE),
     "probe": ("which random start vector each node comes from", "index"),
     "cell": ("which node of the Gauss rule the mass comes from; coarse ones are spread over several places", "index"),
+    "sampling_stderr": ("standard error of the eigenvalue from having these samples and not others", CURVATURE),
     "companion_nodes": ("second quadrature, whose error has about the opposite sign: nodes", CURVATURE),
     "companion_weights": ("second quadrature: weights", "1"),
     "companion_probe": ("second quadrature: which random start vector each node comes from", "index"),

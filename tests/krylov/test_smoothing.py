@@ -11,13 +11,14 @@ from landscape.krylov.smoothing import local_level
 
 Array = NDArray[np.float64]
 TRUE = np.r_[np.ones(6), np.exp(np.linspace(0, 4, 20)), 2000.0, np.exp(np.linspace(4, 0, 15)), np.ones(4)]
+NODES = np.linspace(-1, 1, len(TRUE)) ** 3
 RESOLVED = np.r_[np.ones(6, bool), np.zeros(36, bool), np.ones(4, bool)]
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_smoothing_removes_noise_and_keeps_the_sum(seed: int) -> None:
     noisy = np.where(RESOLVED, 1.0, np.random.default_rng(seed).chisquare(TRUE))
-    smooth = smooth_counts(noisy, RESOLVED)
+    smooth = smooth_counts(NODES, noisy, RESOLVED)
     assert smooth.sum() == pytest.approx(noisy.sum(), rel=1e-12)
     assert np.array_equal(smooth[RESOLVED], np.ones(10)) and smooth.min() >= 1
     before, after = (np.abs(np.log((part + 0.1) / (TRUE + 0.1)))[~RESOLVED].mean() for part in (noisy, smooth))
@@ -25,7 +26,7 @@ def test_smoothing_removes_noise_and_keeps_the_sum(seed: int) -> None:
 
 
 def test_counts_that_are_right_stay_right() -> None:
-    smooth = smooth_counts(TRUE, RESOLVED)
+    smooth = smooth_counts(NODES, TRUE, RESOLVED)
     assert np.abs(smooth / TRUE - 1).max() < 0.15
     line = np.exp(0.3 * np.arange(30.0))
     assert np.allclose(local_level(line), line, rtol=1e-6)
@@ -34,17 +35,26 @@ def test_counts_that_are_right_stay_right() -> None:
 def test_a_second_peak_is_no_noise() -> None:
     two = TRUE.copy()
     two[15] = 900.0
-    assert np.array_equal(smooth_counts(two, RESOLVED)[:26], two[:26])
+    assert np.array_equal(smooth_counts(NODES, two, RESOLVED)[:26], two[:26])
+
+
+def test_clusters_are_smoothed_apart() -> None:
+    noisy = np.random.default_rng(0).chisquare(np.r_[np.arange(5.0, 25), 1.0, np.arange(25.0, 5, -1)])
+    noisy[20] = 1e-12
+    nodes, nothing = np.r_[np.linspace(0, 1, 20), 2.0, np.linspace(3, 4, 20)], np.zeros(41, bool)
+    smooth = smooth_counts(nodes, noisy, nothing)
+    assert smooth[20] == noisy[20] and smooth[:20].sum() == pytest.approx(noisy[:20].sum())
+    without = np.delete(np.arange(41), 20)
+    assert np.allclose(smooth_counts(nodes[without], noisy[without], nothing[without]), smooth[without])
 
 
 def test_spreading_keeps_the_mass_and_what_is_at_one_place() -> None:
-    nodes = np.linspace(-1, 1, len(TRUE)) ** 3
-    rule = Quadrature(nodes, TRUE / TRUE.sum(), np.full(len(TRUE), 1.0))
+    rule = Quadrature(NODES, TRUE / TRUE.sum(), np.full(len(TRUE), 1.0))
     spread, cell = spread_out(rule, TRUE, RESOLVED, int(TRUE.sum()))
     assert np.allclose(np.bincount(cell, spread.weights), rule.weights)
     for one in (*np.flatnonzero(RESOLVED), int(np.argmax(TRUE)), 0, len(TRUE) - 1):
-        assert np.sum(cell == one) == 1 and spread.nodes[cell == one] == nodes[one]
-    middle = (nodes[1:] + nodes[:-1]) / 2
+        assert np.sum(cell == one) == 1 and spread.nodes[cell == one] == NODES[one]
+    middle = (NODES[1:] + NODES[:-1]) / 2
     inner = np.flatnonzero(np.bincount(cell) > 1)
     for one in inner:
         assert (spread.nodes[cell == one] >= middle[one - 1]).all() and (spread.nodes[cell == one] <= middle[one]).all()
@@ -79,3 +89,11 @@ def test_a_node_sits_on_the_peak(steps: int) -> None:
     heaviest = int(np.argmax(rule.weights))
     assert abs(rule.nodes[heaviest]) < 1e-10 and rule.weights[heaviest] > 0.55 and len(rule.nodes) % 2 == 1
     assert anti_gauss(*chosen).weights.sum() == pytest.approx(1)
+
+
+def test_nodes_without_weight_do_no_harm() -> None:
+    counts = np.array([1.0, 20.0, 1e-30, 0.0, 30.0, 1e-30, 1.0])
+    rule = Quadrature(np.arange(7.0), counts / counts.sum(), np.ones(7))
+    spread, cell = spread_out(rule, counts, np.zeros(7, bool), 1000)
+    assert np.isfinite(spread.nodes).all() and np.allclose(np.bincount(cell, spread.weights) * 52, counts)
+    assert np.sum(cell == 1) > 1

@@ -36,6 +36,7 @@ class SpectrumJob(SeriesJob):
     probes: int = Field(default=10, ge=1)  # with `steps`, the usual choice for the classical method
     steps: int = Field(default=80, ge=1)
     seed: int = Field(default=0, ge=0)
+    data_sampling: int = Field(default=0, ge=0)
     memory: Literal["auto", "full", "selective", "host", "disk", "float32", "float16", "bfloat16", "minimal"] = "auto"
     memory_budget: str | None = None
     dry_run: bool = False
@@ -53,6 +54,7 @@ class SpectrumJob(SeriesJob):
             **methods[self.method],
             "tol": self.tol,
             "seed": self.seed,
+            **({"data_sampling": self.data_sampling} if self.data_sampling else {}),
             **({} if self.memory == "auto" else {"memory": self.memory}),
             **({} if self.memory_budget is None else {"memory_budget": self.memory_budget}),
         }
@@ -63,7 +65,7 @@ class SpectrumJob(SeriesJob):
             if field in given and self.method != method:
                 flag = field.replace("_", "-")
                 raise InputError(f"--{flag} belongs to --method {method}, but the method is {self.method}")
-        for field in ("memory", "memory_budget", "dry_run"):
+        for field in ("memory", "memory_budget", "dry_run", "data_sampling"):
             if field in given and self.along:
                 flag = field.replace("_", "-")
                 raise InputError(f"--{flag} belongs to a single density, but {self.run} is a whole run: leave one out")
@@ -112,6 +114,7 @@ class SpectrumCommand(Command[SpectrumJob]):
             probes=job.probes,
             steps=job.steps,
             seed=job.seed,
+            data_sampling=job.data_sampling,
             memory=job.memory,
             memory_budget=job.memory_budget,
             state=state,

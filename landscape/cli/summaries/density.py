@@ -39,6 +39,7 @@ def density_in_words(density: SpectralDensity) -> list[str]:
         ),
         ("rounding", f"eigenvalues below {density.noise_floor:.2g} in magnitude have no sign"),
         ("predicted error", error_in_words(density)),
+        *([("data sampling", sampling_in_words(density))] if isfinite(density.trace_sampling_stderr) else []),
         ("cost", cost_in_words(density)),
     ]
     if density.memory != "full":
@@ -56,8 +57,18 @@ def error_in_words(density: SpectralDensity) -> str:
     """The predicted error, the one asked for, and what it means."""
     if not isfinite(density.error):
         return "not estimated"
+    parts = density.error_parts()
+    where = ", ".join(f"{name} {part:.2g}" for name, part in parts.items())
     verdict = "converged" if density.converged else "NOT CONVERGED"
-    return f"{density.error:.2g} of the spread of the eigenvalues, asked for {density.tol:g}: {verdict}"
+    return f"{density.error:.2g} of the spread of the eigenvalues ({where}), asked for {density.tol:g}: {verdict}"
+
+
+def sampling_in_words(density: SpectralDensity) -> str:
+    """How far the largest eigenvalues and the trace would move with other samples."""
+    known = [index for index, value in enumerate(density.sampling_stderr) if isfinite(value)]
+    farthest = sorted(known, key=lambda index: -abs(density.nodes[index]))[:3]
+    text = "".join(f"{density.nodes[index]:.4g} ± {density.sampling_stderr[index]:.2g}, " for index in farthest)
+    return f"{text}trace ± {density.trace_sampling_stderr:.2g}, had other samples been drawn"
 
 
 def cost_in_words(density: SpectralDensity) -> str:
