@@ -144,7 +144,7 @@ def test_wrong_requests_are_refused_in_words() -> None:
 
 
 def test_nan_in_a_product_names_its_micro_batch() -> None:
-    class Broken(ls.Hessian):
+    class Broken(ls.GaussNewton):
         def batch_product(self, batch, denominator, vector):
             return super().batch_product(batch, denominator, vector) / (batch[1] != 2).all()
 
