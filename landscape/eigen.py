@@ -151,6 +151,7 @@ def eigenpairs(
         "provenance": {
             "configuration": configuration,
             "grid": run.operator.grid.describe(),
+            "products": run.operator.facts(),
             "resumed_products": run.resumed,
             "residual_check": run.lanczos.error,
         },

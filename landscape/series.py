@@ -205,6 +205,7 @@ class _Along:
         self.chains = [self.indices[start : start + chain] for start in range(0, len(self.indices), chain)]
         self.grid = objective.grid
         self.first = operator(objective.at(self.run[self.indices[0]]))
+        self.first.prepare()  # once for all checkpoints, which the ranks then compute on their own
 
     def compute(
         self,

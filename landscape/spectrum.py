@@ -160,6 +160,7 @@ def spectral_density(
         provenance={
             "configuration": configuration,
             "grid": worker.grid.describe(),
+            "products": worker.facts(),
             "memory": mode.name,
             "resumed_products": sum(one.resumed for one in recurrences),
         },

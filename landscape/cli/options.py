@@ -28,6 +28,22 @@ Every = Annotated[
     int | None,
     typer.Option(help="Of a recorded run: every so many checkpoints, and the last. Default: 1, all of them."),
 ]
+Operator = Annotated[
+    str | None,
+    typer.Option(help="hessian, gauss-newton, fisher or gradient-covariance. Default: hessian", metavar="NAME"),
+]
+Product = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="How products of the Hessian are computed: linearized (traced once), compiled, double_backward, "
+        "forward_over_reverse or finite_difference. Default: auto, by a timing",
+    ),
+]
+Precision = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="bfloat16 or tf32 inside of these products; the deviation is measured."),
+]
 JobFile = Annotated[
     Path | None, typer.Option("--job", metavar="FILE.toml", help="Read these options from a file; flags win.")
 ]

@@ -25,10 +25,9 @@ def spectrum(
         Path | None, typer.Option("-o", "--output", metavar="FILE.h5", help="The result. Default: spectrum.h5")
     ] = None,
     overwrite: options.Overwrite = None,
-    operator: Annotated[
-        str | None,
-        typer.Option(help="hessian, gauss-newton, fisher or gradient-covariance. Default: hessian", metavar="NAME"),
-    ] = None,
+    operator: options.Operator = None,
+    product: options.Product = None,
+    precision: options.Precision = None,
     method: Annotated[
         str | None,
         typer.Option(

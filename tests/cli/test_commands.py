@@ -328,6 +328,7 @@ def test_quick_commands_load_neither_torch_nor_mpi():
 def test_killed_at_nine_tenths_on_two_ranks_and_finished_on_one_gives_the_same_bits():
     # Of the three micro-batches of a product rank 0 works on two: it is killed when about 78 of 86 products are done.
     asked = ["spectrum", "--objective", "mine.py:mortal", "--tol", "1e-9", "--no-figure"]
+    asked += ["--product", "forward_over_reverse"]  # keeps nothing, so that every product calls the network
     assert run([*asked, "-o", "whole.h5"]) == 0
     whole = landscape.load("whole.h5")
     killed = start(*asked, "-o", "again.h5", "--checkpoint-seconds", "0", DIE_AFTER="165", ranks=2)
@@ -389,3 +390,15 @@ def test_launcher_of_another_mpi():
     assert "PMI_SIZE=2" in done.stderr
     assert "Traceback" not in done.stderr
     assert not Path("spectrum.h5").exists()
+
+
+def test_the_way_to_compute_products_is_an_option_and_is_said(capsys):
+    asked = ["spectrum", "--objective", "zoo:digits-mlp", "--set", "epochs=0", "--max-products", "5", "--no-figure"]
+    assert run([*asked, "--product", "linearized", "--precision", "bfloat16", "-o", "half.h5"]) == 3
+    assert "products (linearized in bfloat16, off by" in capsys.readouterr().out
+    facts = landscape.load("half.h5").provenance["products"]
+    assert facts["product"] == "linearized" and 0 < facts["deviation"] < 0.1
+    assert run([*asked, "--product", "double_backward", "-o", "half.h5"]) == 2
+    assert "product" in capsys.readouterr().err
+    assert run([*asked, "--operator", "fisher", "--product", "linearized"]) == 2
+    assert "those of fisher" in capsys.readouterr().err

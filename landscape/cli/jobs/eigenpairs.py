@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field
 
 from landscape.cli.jobs.series import SeriesCommand, SeriesJob
-from landscape.cli.jobs.spectrum import OperatorName, operator_named
 from landscape.cli.objective_source import objective_of
 from landscape.cli.running import Command, announce
 from landscape.errors import InputError
@@ -28,7 +26,6 @@ class EigenpairsJob(SeriesJob):
     command: ClassVar[str] = "eigenpairs"
 
     output: Path = Path("eigenpairs.h5")
-    operator: OperatorName = "hessian"
     k: int = Field(default=10, ge=1)
     which: Literal["largest", "smallest", "magnitude", "both"] = "largest"
     tol: float = Field(default=1e-3, gt=0)
@@ -40,7 +37,7 @@ class EigenpairsJob(SeriesJob):
 
     def configuration(self) -> dict[str, Any]:
         """What the numbers depend on."""
-        names = ("operator", "k", "which", "tol", "max_products", "basis", "seed")
+        names = ("k", "which", "tol", "max_products", "basis", "seed")
         own = {name: getattr(self, name) for name in names}
         own |= {"block": self.block} if self.block > 1 else {}
         return {**super().configuration(), **own, **({"chain": self.chain_length} if self.along else {})}
@@ -66,7 +63,7 @@ class EigenpairsCommand(Command[EigenpairsJob]):
 
     def build(self, grid: ProcessGrid) -> None:
         """Make the operator at the point that the job names."""
-        self.operator = operator_named(self.job.operator, objective_of(self.job))
+        self.operator = self.job.operator_of(objective_of(self.job))
         objective = self.operator.objective
         announce(
             f"eigenpairs: {self.job.k} {self.job.which} of the {self.job.operator} of {self.job.objective}, "
@@ -154,7 +151,7 @@ class EigenSeriesCommand(SeriesCommand[EigenpairsJob]):
             job.k,
             job.which,
             every=job.every or 1,
-            operator=partial(operator_named, job.operator),
+            operator=job.operator_of,
             tol=job.tol,
             max_products=job.max_products,
             basis=job.basis,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import Field
 
@@ -25,6 +25,11 @@ class SeriesJob(ObjectiveJob):
 
     run: Path | None = None
     every: int | None = Field(default=None, ge=1)
+    operator: Literal["hessian", "gauss-newton", "fisher", "gradient-covariance"] = "hessian"
+    product: Literal[
+        "auto", "linearized", "compiled", "double_backward", "forward_over_reverse", "finite_difference"
+    ] = "auto"
+    precision: Literal["bfloat16", "tf32"] | None = None
 
     @property
     def along(self) -> bool:
@@ -49,12 +54,20 @@ class SeriesJob(ObjectiveJob):
     def configuration(self) -> dict[str, Any]:
         """What the numbers depend on; runs count by their content."""
         configuration = super().configuration()
+        configuration |= {"operator": self.operator}
+        configuration |= {} if self.product == "auto" else {"product": self.product}
+        configuration |= {} if self.precision is None else {"precision": self.precision}
         if self.run is not None:
             configuration |= {"run_sha256": opened(self.run).digest(), "every": self.every or 1}
         return configuration
 
     def checked(self, given: set[str]) -> Self:
-        """Refuse what belongs to one point only, or to a series only."""
+        """Refuse what belongs to one point only, to a series only, or to another operator."""
+        for flag in ("product", "precision"):
+            if flag in given and self.operator != "hessian":
+                raise InputError(
+                    f"--{flag} says how products of the Hessian are computed, not those of {self.operator}"
+                )
         if self.run is None and self.every is not None:
             raise InputError(
                 f"--every takes every so many checkpoints of a recorded run: landscape {self.command} run.h5 --every "
@@ -69,6 +82,19 @@ class SeriesJob(ObjectiveJob):
                     )
             opened(self.run)
         return super().checked(given)
+
+    def operator_of(self, objective: Objective) -> Operator:
+        """The curvature operator that the job names."""
+        from landscape import curvature
+
+        if self.operator == "hessian":
+            return curvature.Hessian(objective, self.product, self.precision)
+        others: dict[str, type[Operator]] = {
+            "gauss-newton": curvature.GaussNewton,
+            "fisher": curvature.EmpiricalFisher,
+            "gradient-covariance": curvature.GradientCovariance,
+        }
+        return others[self.operator](objective)
 
 
 Along = TypeVar("Along", bound=SeriesJob)
@@ -104,10 +130,7 @@ class SeriesCommand(Command[Along]):
 
     def operator_at_first(self) -> Operator:
         """The operator at the first checkpoint."""
-        from landscape.cli.jobs.spectrum import operator_named
-
-        name: Any = getattr(self.job, "operator", "hessian")
-        return operator_named(name, self.objective.at(self.recorded[0]))
+        return self.job.operator_of(self.objective.at(self.recorded[0]))
 
     def function(self) -> dict[str, Any]:
         """Model, data, loss and the first checkpoint."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
     from landscape.records import DensitySeries, SpectralDensity
     from landscape.store import RunState
 
-OperatorName = Literal["hessian", "gauss-newton", "fisher", "gradient-covariance"]
-
 
 class SpectrumJob(SeriesJob):
     """Everything that `landscape spectrum` can be told."""
@@ -29,7 +26,6 @@ class SpectrumJob(SeriesJob):
     command: ClassVar[str] = "spectrum"
 
     output: Path = Path("spectrum.h5")
-    operator: OperatorName = "hessian"
     method: Literal["deflated", "classical"] = "deflated"
     tol: float = Field(default=0.05, gt=0)
     max_products: int | None = Field(default=None, ge=1)
@@ -49,7 +45,6 @@ class SpectrumJob(SeriesJob):
         }
         return {
             **super().configuration(),
-            "operator": self.operator,
             "method": self.method,
             **methods[self.method],
             "tol": self.tol,
@@ -79,7 +74,7 @@ class SpectrumCommand(Command[SpectrumJob]):
 
     def build(self, grid: ProcessGrid) -> None:
         """Make the operator at the point that the job names."""
-        self.operator = operator_named(self.job.operator, objective_of(self.job))
+        self.operator = self.job.operator_of(objective_of(self.job))
         objective = self.operator.objective
         announce(
             f"spectrum: {self.job.operator} of {self.job.objective}, {objective.n} parameters, "
@@ -153,7 +148,7 @@ class DensitySeriesCommand(SeriesCommand[SpectrumJob]):
             self.recorded,
             self.objective,
             every=job.every or 1,
-            operator=partial(operator_named, job.operator),
+            operator=job.operator_of,
             tol=job.tol,
             max_products=job.max_products,
             method=job.method,
@@ -174,16 +169,3 @@ class DensitySeriesCommand(SeriesCommand[SpectrumJob]):
             f"at {missing} of {len(result)} checkpoints the predicted error is larger than --tol {asked:g}; more "
             "products (--max-products, or --steps and --probes) make it smaller"
         )
-
-
-def operator_named(name: OperatorName, objective: Any) -> Operator:
-    """The curvature operator that a job names."""
-    from landscape import curvature
-
-    operators: dict[str, type[Operator]] = {
-        "hessian": curvature.Hessian,
-        "gauss-newton": curvature.GaussNewton,
-        "fisher": curvature.EmpiricalFisher,
-        "gradient-covariance": curvature.GradientCovariance,
-    }
-    return operators[name](objective)

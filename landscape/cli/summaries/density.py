@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import inf, isfinite
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from landscape.records import SpectralDensity
@@ -77,4 +78,14 @@ def cost_in_words(density: SpectralDensity) -> str:
     earlier = density.provenance.get("resumed_products", 0)
     probes += f" ({earlier} of them in an earlier run)" if earlier else ""
     gradients = f", as long as {density.gradient_equivalents:.0f} gradients" if density.gradient_equivalents > 0 else ""
-    return f"{density.products} products from {probes} in {density.seconds:.3g} s{gradients}"
+    way = way_in_words(density.provenance)
+    return f"{density.products} products{way} from {probes} in {density.seconds:.3g} s{gradients}"
+
+
+def way_in_words(provenance: Mapping[str, Any]) -> str:
+    """How the products were computed, where there is more than one way."""
+    facts = provenance.get("products", {})
+    if "product" not in facts:
+        return ""
+    off = f" in {facts['precision']}, off by {facts['deviation']:.1g}" if facts["precision"] != "full" else ""
+    return f" ({str(facts['product']).replace('_', ' ')}{off})"

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from landscape.cli.summaries.density import way_in_words
+
 if TYPE_CHECKING:
     from landscape.records import EigenPairs
 
@@ -72,4 +74,5 @@ def cost_in_words(pairs: EigenPairs) -> str:
     resumed = f" ({earlier} of them in an earlier run)" if earlier else ""
     restarts = f", {pairs.restarts} restart{'s' if pairs.restarts > 1 else ''}" if pairs.restarts else ""
     gradients = f", as long as {pairs.gradient_equivalents:.0f} gradients" if pairs.gradient_equivalents > 0 else ""
-    return f"{pairs.products} products{resumed}{restarts} in {pairs.seconds:.3g} s{gradients}"
+    way = way_in_words(pairs.provenance)
+    return f"{pairs.products} products{way}{resumed}{restarts} in {pairs.seconds:.3g} s{gradients}"
