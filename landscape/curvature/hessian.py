@@ -10,6 +10,7 @@ from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from landscape._capacity import bytes_of, host_bytes
 from landscape._data import Batch
@@ -40,10 +41,10 @@ PRODUCTS: dict[str, Callable[..., Product]] = {
 PRECISIONS = ("bfloat16", "tf32")
 # Of the memory of this computer, divided among its ranks, for what products keep. Half is left to the vectors of a run.
 SHARE = 0.25
-# Seconds of this many products by double backward above which tracing, which takes some seconds, is tried: a density
-# takes about a hundred products.
-USUAL_PRODUCTS = 100
-WORTH_TRACING = 5.0
+# Operations of one gradient over all data above which tracing, which takes some seconds, pays: it saves about one
+# gradient per product, and a density takes about a hundred products. Counted and not timed, so that the choice is the
+# same in every run and on any number of ranks.
+WORTH_TRACING = 2.5e9
 # Only if double backward is clearly faster is it chosen over the trace, so that the noise of a timing decides nothing.
 CLEARLY = 1.2
 # Largest relative distance between two ways to compute one product; more means that the trace is not the function.
@@ -62,8 +63,8 @@ class Hessian(Operator):
         ``"linearized"``: traced, with the part that does not depend on the vector kept. ``"compiled"``: the same
         through a compiler, worth it for thousands of products. ``"double_backward"``: for every layer.
         ``"forward_over_reverse"``: with the least memory. ``"finite_difference"``: from gradients alone. ``"auto"``:
-        linearized if the network can be traced, a hundred products take more than some seconds, and a timing on one
-        micro-batch says so; otherwise double backward.
+        linearized if the data are so many operations that tracing pays, the network can be traced, and double backward
+        is not clearly faster on one micro-batch; otherwise double backward.
     precision : "bfloat16" or "tf32", optional
         Of the matrix products and convolutions inside a product (linearized or compiled); theta, vectors and sums keep
         their own. The distance from a full product is measured on the first micro-batch: :attr:`deviation`, named in
@@ -125,6 +126,8 @@ class Hessian(Operator):
 
     def batch_products(self, index: int, batch: Batch, denominator: float, vectors: Tensor) -> Tensor:
         """Sum of one micro-batch's Hessian times the rows of ``(k, n)``."""
+        if type(self).batch_product is not Hessian.batch_product:  # A subclass has its own.
+            return super().batch_products(index, batch, denominator, vectors)
         with _tensor_cores(self.precision == "tf32"):
             return self._way().products(index, batch, denominator, vectors)
 
@@ -165,13 +168,10 @@ class Hessian(Operator):
         vector = self._random_vector()
         with self.objective.scope():
             usual = DoubleBackward(self.objective, self._budget)
-            enough = WORTH_TRACING * self.grid.data.size / (USUAL_PRODUCTS * self.objective.batches)
-            expected, seconds = _timed(usual, first, vector)
-            if seconds >= enough:  # The first call of anything is slow.
-                seconds = _timed(usual, first, vector)[1]
-            if seconds < enough:
-                self._ways["double_backward"] = usual
+            if _operations(self.objective, first) * self.objective.batches < WORTH_TRACING:
                 return "double_backward"
+            expected = _timed(usual, first, vector)[0]
+            seconds = _timed(usual, first, vector)[1]  # The first call of anything is slow.
             traced = Linearized(self.objective, self._budget)
             try:
                 found = _timed(traced, first, vector)[0]
@@ -200,6 +200,13 @@ class Hessian(Operator):
         if self.device.type == "cuda":
             return SHARE * float(torch.cuda.get_device_properties(self.device).total_memory)
         return SHARE * host_bytes() / self.grid.ranks_on_host
+
+
+def _operations(objective: Objective, first: tuple[int, Batch, float]) -> float:
+    """Multiplications and additions of matrix products and convolutions in the gradient of one micro-batch."""
+    with FlopCounterMode(display=False) as counter:
+        objective.batch_gradient(*first[1:])
+    return float(counter.get_total_flops())
 
 
 def _timed(way: Product, first: tuple[int, Batch, float], vector: Tensor) -> tuple[Tensor, float]:

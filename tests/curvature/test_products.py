@@ -367,3 +367,13 @@ def test_a_product_waits_for_the_device_as_often_for_many_micro_batches_as_for_t
             hessian.apply(gaussian(objective))
         waits.append(counting.counts.get("_local_scalar_dense", 0))
     assert waits[0] == waits[1] <= 4
+
+
+def test_a_subclass_with_a_product_of_its_own_is_heard() -> None:
+    class Doubled(ls.Hessian):
+        def batch_product(self, batch: object, denominator: float, vector: Tensor) -> Tensor:
+            return 2 * super().batch_product(batch, denominator, vector)  # type: ignore[arg-type]
+
+    objective = problem("mlp", 0, torch.float64)
+    vector = gaussian(objective)
+    assert torch.equal(Doubled(objective) @ vector, 2 * (ls.Hessian(objective) @ vector))
