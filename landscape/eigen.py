@@ -94,8 +94,8 @@ def eigenpairs(
         1 GiB, at least max(20, 2k + 10), at most 300: more vectors need fewer products.
     block : int
         Start vectors, which are multiplied in one sweep over the data. Default 1: it needs the fewest products. With
-        p, copies of an eigenvalue up to p, and clusters that one vector tells apart late, are found in one run, for
-        about (p - 1) · 10 products more (``tools/bench eigenpairs``).
+        p, copies of an eigenvalue up to p, and clusters that one vector tells apart late, are found in one run; ten
+        simple pairs cost a block of 2 a fifth more products (``tools/bench eigenpairs``: 1.16 to 1.26).
     seed : int
         Of the random vectors.
     start : EigenPairs or array, optional

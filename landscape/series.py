@@ -52,7 +52,8 @@ def eigenpairs_along(
 
     Every checkpoint is evaluated with its own buffers, over all data, by one rank. Ranks take chains of consecutive
     checkpoints; inside a chain the vectors of one checkpoint start the run at the next, and the product that checks the
-    residuals is spent at the first.
+    residuals is spent at the first. A warm start takes about half of the products of a cold one for one pair, two
+    thirds for three, and four fifths for ten, as each pair needs a product (``tools/bench eigenpairs``).
 
     Parameters
     ----------
