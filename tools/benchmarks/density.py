@@ -25,6 +25,7 @@ from report import pin, write
 from torch import Tensor
 
 import landscape as ls
+from landscape.curvature import Operator
 
 Array = NDArray[np.float64]
 SEEDS = range(12)
@@ -39,7 +40,7 @@ POINTS = 600
 ALLOWED_DEVIATION = 1e-8
 
 
-class Diagonal(ls.Hessian):
+class Diagonal(Operator):
     """The operator of a network in the basis of its eigenvectors."""
 
     name = "diagonal"
@@ -56,6 +57,10 @@ class Diagonal(ls.Hessian):
     def on(self, grid: ls.ProcessGrid) -> Diagonal:
         """The same one: there is only one rank."""
         return Diagonal(self.values.numpy(), self.dtype)
+
+    def batch_product(self, batch: Any, denominator: float, vector: Tensor) -> Tensor:
+        """There is no data."""
+        raise NotImplementedError
 
     def apply_rows(self, shard: Tensor, rows: Any) -> Tensor:
         """One product."""
