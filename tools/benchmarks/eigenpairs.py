@@ -2,9 +2,9 @@
 
 Against eigsh: same operator, start vector, tolerance and basis size; both ask for a residual of tol · |λ| of every
 pair, and ours counts the product that checks the residuals at the end. Along a run: checkpoints some steps of training
-apart, each with a cold start and with the vectors of the one before, as `eigenpairs_along` does; the product that checks
-the residuals is in every cold count, and along a run only in that of the first checkpoint, which is left out. Blocks:
-two vectors at once over one.
+apart, each with a cold start and with the vectors of the one before, as `eigenpairs_along` does; the product that
+checks the residuals is in every cold count, and along a run only in that of the first checkpoint, which is left out.
+Blocks: two vectors at once over one.
 """
 
 from __future__ import annotations
