@@ -304,6 +304,9 @@ class Diagonal(ls.Hessian):
     def gradient_seconds(self) -> float:
         return 1.0
 
+    def facts(self) -> dict[str, Any]:
+        return {}
+
     def describe(self) -> dict[str, Any]:
         return {"operator": self.name, "n": self.n}
 
