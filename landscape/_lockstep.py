@@ -110,9 +110,7 @@ class _Run:
     def density(self) -> SpectralDensity:
         """The record so far."""
         lanczos = self.lanczos
-        recurrence = Recurrence(
-            0, np.array(lanczos.alpha), np.array(lanczos.beta), lanczos.noise, lanczos.exhausted, 0
-        )
+        recurrence = Recurrence(0, np.array(lanczos.alpha), np.array(lanczos.beta), lanczos.noise, lanczos.exhausted, 0)
         return _density(self.operator, [recurrence], self._settings())
 
     def result(self, seconds: float, sweeps: int) -> SpectralDensity:
