@@ -157,7 +157,7 @@ def spread_out(
 def _rising(y: Array) -> Array:
     """Counts from a tail to the peak, made monotone and smooth; unchanged if their unevenness is no noise."""
     from scipy.optimize import isotonic_regression
-    from scipy.stats import chi2
+    from scipy.special import chdtrc
 
     if len(y) < 2:
         return y
@@ -165,7 +165,7 @@ def _rising(y: Array) -> Array:
     for start, stop in zip(fit.blocks[:-1], fit.blocks[1:], strict=True):
         level, length = fit.x[start], stop - start
         dispersion = float(np.sum((y[start:stop] - level) ** 2) / (2 * level)) if level > 0 else 0.0
-        if level > TESTABLE and chi2.sf(dispersion, length - 1 or 1) < SIGNIFICANCE:
+        if level > TESTABLE and chdtrc(length - 1 or 1, dispersion) < SIGNIFICANCE:
             return y
     rising = np.maximum(fit.x, 1.0)
     if len(y) > 3:

@@ -52,12 +52,13 @@ class Estimate:
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Confidence interval: Student's for the number of samples."""
-        from scipy.stats import norm, t
+        from scipy.special import ndtri, stdtrit
 
         if not 0 < level < 1:
             raise InputError(f"level must lie between 0 and 1, such as 0.95, not {level}")
-        law = t(self.samples - 1) if self.samples > 1 else norm()
-        width = float(law.ppf(0.5 + level / 2)) * self.stderr
+        upper = 0.5 + level / 2
+        quantile = stdtrit(self.samples - 1, upper) if self.samples > 1 else ndtri(upper)
+        width = float(quantile) * self.stderr
         return self.value - width, self.value + width
 
 
