@@ -23,9 +23,11 @@ def test_every_example_is_run():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MADE)
 def test_it_runs(name, tmp_path):
+    # One thread, as other tests use the other cores.
+    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, ROOT / "examples" / name, tmp_path], cwd=tmp_path, stdin=subprocess.DEVNULL,
-        capture_output=True, text=True, check=False, timeout=280, env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin"},
+        capture_output=True, text=True, check=False, timeout=280, env=environment,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert {path.name for path in tmp_path.iterdir()} >= MADE[name]

@@ -87,6 +87,10 @@ class Hessian(Operator):
     """
 
     name = "hessian"
+    product = "auto"
+    precision: str | None = None
+    deviation = 0.0
+    _chosen: str | None = None
 
     def __init__(
         self,
