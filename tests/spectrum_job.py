@@ -70,14 +70,17 @@ def main() -> None:
         worked = Counting.work
         Counting.work = 0
         classical = ls.spectral_density(hessian, method="classical", probes=4, steps=5)
+        work = grid.world.all_gather_object((worked, Counting.work))
+        sampled = ls.spectral_density(hessian, tol=1e-9, max_products=30, data_sampling=3)
         vector = torch.linspace(-1, 1, objective.n, dtype=dtype)
         results[str(dtype)] = {
             "loss and gradient": digest(objective.loss(), objective.gradient()),
             "products": digest(*(op(objective) @ vector for op in (ls.Hessian, ls.GaussNewton, ls.EmpiricalFisher))),
             "deflated": digest(deflated.nodes, deflated.weights, deflated.resolved),
             "classical": digest(classical.nodes, classical.weights),
+            "data sampling": digest(sampled.sampling_stderr, sampled.trace_sampling_stderr),
+            "sampled": [int(np.isfinite(sampled.sampling_stderr).sum()), sampled.trace_sampling_stderr > 0],
         }
-        work = grid.world.all_gather_object((worked, Counting.work))
     results["modes"] = {
         f"{dtype} {mode}": memory_mode(dtype, mode)
         for dtype in (torch.float32, torch.float64)

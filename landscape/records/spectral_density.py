@@ -64,7 +64,7 @@ class SpectralDensity(Record):
         Standard error of a resolved eigenvalue from data sampling: how far it would move had other samples been drawn
         from the same population. NaN where it was not asked for.
     trace_sampling_stderr : float
-        The same of the trace.
+        The same of the trace, an upper estimate.
     error, tol : float
         Wasserstein-1 distance to the true density in units of ``mean |λ - median λ|`` that nine runs in ten stay below
         (:meth:`error_parts` says where it comes from), and the one asked for.
