@@ -185,8 +185,9 @@ class SpectralDensity(Record):
         """Pointwise confidence band of :meth:`pdf`.
 
         Three parts: the random start vector (the Dirichlet law of its weights, known without repetition), the
-        quadrature (half the distance to the companion rule as one standard deviation) and the residuals of the
-        resolved nodes. Where all that is seen has converged, it is far narrower than its level says.
+        quadrature (half the distance to the companion rule as one standard deviation; within the residual of a node
+        that is not resolved, one eigenvalue more or less) and the residuals of the resolved nodes. Where all that is
+        seen has converged, it is far narrower than its level says.
 
         Parameters
         ----------
