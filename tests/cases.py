@@ -254,6 +254,14 @@ def cases() -> dict[str, Case]:
         full=lambda theta: (cross_entropies(caller(mlp())(theta, inputs), targets) * targets).sum() / targets.sum(),
         options={"weight": lambda batch: batch[1].sum()},
     )
+    in_place = nn.Sequential(
+        nn.Conv2d(1, 2, 3), nn.ReLU(inplace=True), nn.BatchNorm2d(2), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(8, 3)
+    ).double()
+    for _ in range(3):
+        in_place(images)
+    result["written in place before a norm"] = supervised(
+        in_place.eval(), nn.CrossEntropyLoss(), (images, targets), cross_entropies, n, cut((images, targets), 7)
+    )
     return result
 
 
