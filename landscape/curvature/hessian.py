@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -37,6 +38,7 @@ PRODUCTS: dict[str, Callable[..., Product]] = {
     "forward_over_reverse": ForwardOverReverse,
     "finite_difference": FiniteDifference,
 }
+TRACED = ("linearized", "compiled")
 # What traced products may be computed in, besides the dtype of theta.
 PRECISIONS = ("bfloat16", "tf32")
 # Of the memory of this computer, divided among its ranks, for what products keep. Half is left to the vectors of a run.
@@ -64,7 +66,8 @@ class Hessian(Operator):
         through a compiler, worth it for thousands of products. ``"double_backward"``: for every layer.
         ``"forward_over_reverse"``: with the least memory. ``"finite_difference"``: from gradients alone. ``"auto"``:
         linearized if the data are so many operations that tracing pays, the network can be traced, and double backward
-        is not clearly faster on one micro-batch; otherwise double backward.
+        is not clearly faster on one micro-batch; otherwise double backward. Whatever is traced is compared with double
+        backward on the first micro-batch, where that works.
     precision : "bfloat16" or "tf32", optional
         Of the matrix products and convolutions inside a product (linearized or compiled); theta, vectors and sums keep
         their own. The distance from a full product is measured on the first micro-batch: :attr:`deviation`, named in
@@ -77,6 +80,12 @@ class Hessian(Operator):
     ----------
     deviation : float
         ``‖Hv - H'v‖ / ‖Hv‖`` of a random v for the reduced precision, 0 without one, NaN before the first product.
+
+    Raises
+    ------
+    InputError
+        If an argument is out of range; at the first product, if the network cannot be traced, a layer lacks the
+        derivative that the way needs, or a trace is not the function.
 
     Examples
     --------
@@ -91,6 +100,7 @@ class Hessian(Operator):
     precision: str | None = None
     deviation = 0.0
     _chosen: str | None = None
+    _compared = True  # a trace that was asked for, with double backward
 
     def __init__(
         self,
@@ -110,6 +120,7 @@ class Hessian(Operator):
         self.product = product
         self.memory_budget = memory_budget
         self._chosen = None if product == "auto" else product
+        self._compared = precision is not None or product not in TRACED
         self._budget = self._default_budget() if memory_budget is None else float(bytes_of(memory_budget))
         self._ways: dict[str, Product] = {}
 
@@ -156,13 +167,23 @@ class Hessian(Operator):
             self._chosen = grid.world.broadcast_object(self._fastest() if grid.rank == 0 else None)
         if self.deviation != self.deviation:
             self.deviation = grid.world.broadcast_object(self._measured_deviation() if grid.rank == 0 else None)
+        if not self._compared:
+            self._compared = True
+            if not grid.world.broadcast_object(self._is_traced_well() if grid.rank == 0 else None):
+                raise InputError(
+                    f'the trace for product="{self.product}" computes another function than the network, whose Hessian '
+                    'double backward finds to be another one; use product="double_backward"'
+                )
 
     def _way(self) -> Product:
         name = self._chosen or "double_backward"
         if name not in self._ways:
-            reduced = {"precision": torch.bfloat16} if self.precision == "bfloat16" else {}
-            self._ways[name] = PRODUCTS[name](self.objective, self._budget, **reduced)
+            self._ways[name] = self._new_way(self.objective, self._budget)
         return self._ways[name]
+
+    def _new_way(self, objective: Objective, budget: float) -> Product:
+        reduced = {"precision": torch.bfloat16} if self.precision == "bfloat16" else {}
+        return PRODUCTS[self._chosen or "double_backward"](objective, budget, **reduced)
 
     def _fastest(self) -> str:
         """The faster of the ways that agree on the first micro-batch."""
@@ -182,9 +203,27 @@ class Hessian(Operator):
                 less = _timed(traced, first, vector)[1]
             except (InputError, RuntimeError, NotImplementedError, TypeError):
                 return "double_backward"
-        distance = torch.linalg.vector_norm((found - expected).double())
-        same = distance <= AGREEMENT[self.dtype] * torch.linalg.vector_norm(expected.double())
-        return "linearized" if same and less <= CLEARLY * seconds else "double_backward"
+        return "linearized" if _agree(found, expected) and less <= CLEARLY * seconds else "double_backward"
+
+    def _is_traced_well(self) -> bool:
+        """Whether traced products of the first micro-batch are those of double backward, if there are both."""
+        first = next(iter(self.objective.mine()), None)
+        if first is None:
+            return True
+        # Where all samples are fitted, products are little but rounding: nearer to the origin, nothing is saturated.
+        nearer = copy.copy(self.objective)
+        nearer.theta = self.objective.theta / 2
+        vector = self._random_vector()
+        with self.objective.scope():
+            for objective, traced in ((self.objective, self._way()), (nearer, self._new_way(nearer, 0.0))):
+                try:
+                    expected = DoubleBackward(objective, 0.0).products(None, *first[1:], vector)
+                    found = traced.products(*first, vector)
+                except (InputError, RuntimeError, NotImplementedError):  # The product itself says why, on all ranks.
+                    return True
+                if not bool(torch.isfinite(expected).all()) or _agree(found, expected):
+                    return True
+        return False
 
     def _measured_deviation(self) -> float:
         """Relative distance of one product in the reduced precision from one in full."""
@@ -204,6 +243,12 @@ class Hessian(Operator):
         if self.device.type == "cuda":
             return SHARE * float(torch.cuda.get_device_properties(self.device).total_memory)
         return SHARE * host_bytes() / self.grid.ranks_on_host
+
+
+def _agree(found: Tensor, expected: Tensor) -> bool:
+    """Whether two ways to compute one product differ by no more than rounding."""
+    distance = torch.linalg.vector_norm((found - expected).double())
+    return bool(distance <= AGREEMENT[found.dtype] * torch.linalg.vector_norm(expected.double()))
 
 
 def _operations(objective: Objective, first: tuple[int, Batch, float]) -> float:
@@ -228,7 +273,7 @@ def _check_precision(precision: str, product: str, objective: Objective) -> None
         raise InputError(
             f"unknown precision {precision!r}; choose {' or '.join(PRECISIONS)}, or none for that of theta"
         )
-    if product not in ("auto", "linearized", "compiled"):
+    if product not in ("auto", *TRACED):
         raise InputError(f'precision="{precision}" is for the products "linearized" and "compiled", not {product!r}')
     if precision == "tf32" and objective.device.type != "cuda":
         raise InputError(f'precision="tf32" needs an NVIDIA GPU, but the objective is on {objective.device.type}')

@@ -253,6 +253,28 @@ def test_a_trace_that_disagrees_is_not_used(monkeypatch: pytest.MonkeyPatch) -> 
     hessian = ls.Hessian(objective)
     hessian @ gaussian(objective)
     assert hessian.chosen == "double_backward"
+    with pytest.raises(ls.InputError, match="another function than the network.*use product="):
+        ls.Hessian(objective, "linearized") @ gaussian(objective)
+
+
+def test_products_that_are_little_but_rounding_are_compared_nearer_to_the_origin(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2)).requires_grad_(True)
+    data = [(torch.randn(8, 3), torch.zeros(8, dtype=torch.long))]
+    nn.init.zeros_(model[1].weight)
+    model[1].bias.data = torch.tensor([8.0, -8.0])
+    objective = ls.Objective(model, nn.CrossEntropyLoss(), data)
+    compared = []
+
+    def agree(found: Tensor, expected: Tensor) -> bool:
+        compared.append(float(expected.norm()))
+        return compared[-1] > 1e-3
+
+    monkeypatch.setattr("landscape.curvature.hessian._agree", agree)
+    assert torch.isfinite(ls.Hessian(objective, "linearized") @ torch.ones(14)).all()
+    assert compared[0] < 1e-3 < compared[1]
 
 
 def _halved(batch: tuple[Tensor, Tensor], denominator: float, objective: ls.Objective) -> list[Tensor]:
