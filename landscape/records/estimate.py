@@ -19,7 +19,8 @@ class Estimate:
     value : float
         In units of the operator, for a Hessian loss per parameter².
     stderr : float
-        Standard error of the value, from the spread of its samples; rounding alone where all was computed.
+        Standard error of the value, from the spread of its samples, for XTrace with their covariance; rounding alone
+        where all was computed.
     products : int
         Operator applications spent.
     method : str
