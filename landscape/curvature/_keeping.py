@@ -49,7 +49,7 @@ def memory_of(tensors: Iterable[Any], besides: Iterable[Tensor] = ()) -> int:
     known = {value.untyped_storage().data_ptr() for value in besides}
     sizes = {}
     for value in tensors:
-        if isinstance(value, Tensor):
+        if isinstance(value, Tensor) and not value._is_zerotensor():  # such zeros take no memory
             storage = value.untyped_storage()
             if storage.data_ptr() not in known:
                 sizes[storage.data_ptr()] = storage.nbytes()

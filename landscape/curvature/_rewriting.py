@@ -258,10 +258,12 @@ def _separate_slopes(graph: fx.Graph) -> None:
         if node.target not in _SLOPES:
             continue
         with graph.inserting_before(node):
-            ones = graph.call_function(aten.ones_like.default, (node.args[1],))
+            # What the slope is taken at: for ELU its arguments come first.
+            at = node.args[5] if node.target is aten.elu_backward.default else node.args[1]
+            ones = graph.call_function(aten.ones_like.default, (at,))
             slope = graph.call_function(node.target, (ones, *node.args[1:]), dict(node.kwargs))
             product = graph.call_function(aten.mul.Tensor, (node.args[0], slope))
-        ones.meta["val"] = slope.meta["val"] = value(node.args[1])
+        ones.meta["val"] = slope.meta["val"] = value(at)
         product.meta["val"] = value(node)
         _replace(node, product)
 

@@ -12,9 +12,11 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from landscape._data import Batch
 from landscape.curvature._cheaper_forms import CheaperForms
+from landscape.curvature._splitting import Split, split
 from landscape.objective import Objective
 
 VALUES = "its operations depend on the values that it meets (a branch, a mask that selects)"
+RANDOM = "it draws random numbers, which a replay would draw anew"
 
 
 class UntraceableError(Exception):
@@ -30,6 +32,22 @@ def batch_tensors(batch: Batch, denominator: float, objective: Objective) -> lis
     """What it takes for a micro-batch: its tensors and its denominator."""
     share = torch.tensor(denominator, dtype=objective.dtype, device=objective.device)
     return [*(leaf for leaf in tree_flatten(batch)[0] if isinstance(leaf, Tensor)), share]
+
+
+def traced(objective: Objective, batch: Batch, denominator: float, precision: torch.dtype | None = None) -> Split:
+    """The two parts of :func:`trace`.
+
+    Raises
+    ------
+    UntraceableError
+        Whatever stops the trace, in the network or in the rewriting of its graph: there are other ways to a product.
+    """
+    try:
+        return split(trace(objective, batch, denominator, precision))
+    except UntraceableError:
+        raise
+    except Exception as error:
+        raise UntraceableError(_reason(error)) from error
 
 
 def trace(
@@ -58,7 +76,8 @@ def trace(
     Raises
     ------
     UntraceableError
-        If the operations depend on values (branches, masks that select rows), or one has no forward derivative.
+        If operations depend on values (branches, masks that select rows) or draw random numbers. Whatever else stops
+        the trace is raised as it is, such as the RuntimeError that an operation has no forward derivative.
     """
     from torch.fx.experimental.proxy_tensor import make_fx, py_sym_types
 
@@ -83,14 +102,14 @@ def trace(
         products = torch.func.jvp(torch.func.grad(numerator), (at,), (along,))[1]
         return torch.cat([products[name].reshape(-1) for name in here.names])
 
-    try:
-        graph = make_fx(torch.func.functionalize(product), tracing_mode="fake", _allow_non_fake_inputs=True)(
-            point, data, torch.zeros_like(point[0])
-        )
-    except (RuntimeError, NotImplementedError, TypeError, ValueError) as error:
-        raise UntraceableError(_reason(error)) from error
-    if any(isinstance(node.meta.get("val"), py_sym_types) for node in graph.graph.nodes):
-        raise UntraceableError(VALUES)
+    graph = make_fx(torch.func.functionalize(product), tracing_mode="fake", _allow_non_fake_inputs=True)(
+        point, data, torch.zeros_like(point[0])
+    )
+    for node in graph.graph.nodes:
+        if isinstance(node.meta.get("val"), py_sym_types):
+            raise UntraceableError(VALUES)
+        if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
+            raise UntraceableError(RANDOM)
     graph.graph.set_codegen(fx.graph.CodeGen())
     graph.recompile()
     return graph
@@ -109,4 +128,4 @@ def _reason(error: Exception) -> str:
 
     if isinstance(error, (DataDependentOutputException, DynamicOutputShapeException, GuardOnDataDependentSymNode)):
         return VALUES
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+    return f"{type(error).__name__}: {str(error).splitlines()[0]}" if str(error) else type(error).__name__

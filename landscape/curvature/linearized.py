@@ -13,8 +13,8 @@ from torch.utils._pytree import tree_flatten
 from landscape._data import Batch
 from landscape.curvature._keeping import Kept, memory_of
 from landscape.curvature._layers import forward_over_reverse_fails, unsupported
-from landscape.curvature._splitting import Split, split
-from landscape.curvature._tracing import UntraceableError, batch_tensors, point_tensors, trace
+from landscape.curvature._splitting import Split
+from landscape.curvature._tracing import UntraceableError, batch_tensors, point_tensors, traced
 from landscape.errors import InputError
 from landscape.objective import Objective
 
@@ -69,18 +69,23 @@ class Linearized:
 
     def _parts(self, batch: Batch, denominator: float) -> tuple[Part, Part]:
         leaves, tree = tree_flatten(batch)
-        shapes = [(tuple(leaf.shape), leaf.dtype) if isinstance(leaf, Tensor) else repr(leaf) for leaf in leaves]
-        key = ("linearized", self.compiled, self.precision, str(tree), str(shapes))
+        # Views in a graph hold for tensors that lie in memory as those that it was traced with.
+        kinds = [_kind(value) for value in (*point_tensors(self.objective), *leaves)]
+        key = ("linearized", self.compiled, self.precision, str(tree), str(kinds))
         graphs: dict[Any, Any] = self.objective.graphs
         if key not in graphs:
             try:
-                parts = split(trace(self.objective, batch, denominator, self.precision))
+                parts = traced(self.objective, batch, denominator, self.precision)
             except UntraceableError as error:
                 where = unsupported(self.objective, batch, forward_over_reverse_fails)
                 raise InputError(f'{where} cannot be traced: {error}; use product="double_backward"') from error
             graphs[key] = _compiled(parts) if self.compiled else (parts.primal, parts.tangent)
         found: tuple[Part, Part] = graphs[key]
         return found
+
+
+def _kind(value: Any) -> Any:
+    return (tuple(value.shape), value.stride(), value.dtype) if isinstance(value, Tensor) else repr(value)
 
 
 def _compiled(parts: Split) -> tuple[Part, Part]:

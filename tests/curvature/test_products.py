@@ -253,11 +253,11 @@ def test_a_trace_that_disagrees_is_not_used(monkeypatch: pytest.MonkeyPatch) -> 
     hessian = ls.Hessian(objective)
     hessian @ gaussian(objective)
     assert hessian.chosen == "double_backward"
-    with pytest.raises(ls.InputError, match="another function than the network.*use product="):
+    with pytest.raises(ls.InputError, match=r"another function than the network.*use product="):
         ls.Hessian(objective, "linearized") @ gaussian(objective)
 
 
-def test_products_that_are_little_but_rounding_are_compared_nearer_to_the_origin(
+def test_products_that_are_little_but_rounding_are_compared_elsewhere(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     torch.manual_seed(0)
