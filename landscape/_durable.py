@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from landscape.curvature import Operator
-from landscape.krylov import Lanczos, Memory, gaussian
+from landscape.krylov import Lanczos, Memory, Quadrature, gaussian
 from landscape.krylov.storage import FULL
 from landscape.parallel.rows import RowPartition
 from landscape.store import RunState
@@ -39,6 +39,8 @@ class Recurrence:
         An invariant subspace was found.
     resumed : int
         Steps that were read from disk.
+    complement : tuple of Quadrature
+        Rules of short runs outside what this one has resolved.
     """
 
     probe: int
@@ -47,6 +49,12 @@ class Recurrence:
     rounding: float
     exhausted: bool
     resumed: int
+    complement: tuple[Quadrature, ...] = ()
+
+    @property
+    def products(self) -> int:
+        """Of the run and the short ones."""
+        return len(self.alpha) + sum(len(rule.nodes) for rule in self.complement)
 
 
 class DurableLanczos:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from landscape._durable import DurableLanczos
 from landscape.curvature import Operator
-from landscape.krylov import deflate, gauss, gaussian, peaked
+from landscape.krylov import gaussian, resolved_pairs
 
 Array = NDArray[np.float64]
 
@@ -93,21 +93,15 @@ def covariance_of_mean(means: Array, weights: Array) -> Array:
 
 def _eigenvectors(operator: Operator, run: DurableLanczos, pairs: int) -> tuple[NDArray[np.int64], Tensor]:
     """Cells and full Ritz vectors ``(k, n)`` of resolved nodes, the same on all ranks (collective)."""
-    from scipy.linalg import eigh_tridiagonal
-
     lanczos, data = run.lanczos, operator.grid.data
-    alpha, beta = np.array(lanczos.alpha), np.array(lanczos.beta)
     chosen: tuple[NDArray[np.int64], Array] | None = None
     if data.rank == 0:
-        if not lanczos.exhausted:
-            alpha, beta = peaked(alpha, beta)
-        rule = gauss(alpha, beta)
-        resolved = np.flatnonzero(deflate(rule, operator.n, lanczos.exhausted).resolved)
+        rule, resolved, vectors = resolved_pairs(
+            np.array(lanczos.alpha), np.array(lanczos.beta), operator.n, lanczos.exhausted
+        )
         middle = rule.nodes[min(int(np.searchsorted(np.cumsum(rule.weights), 0.5)), len(rule.nodes) - 1)]
         cells = resolved[np.argsort(-np.abs(rule.nodes[resolved] - middle), kind="stable")][:pairs]
-        coefficients = np.zeros((len(lanczos.basis), len(cells)))
-        coefficients[: len(alpha)] = eigh_tridiagonal(alpha, beta[:-1])[1][:, cells]
-        chosen = cells, coefficients
+        chosen = cells, vectors[:, cells]
     cells, coefficients = data.broadcast_object(chosen)
     shards = lanczos.basis.combine(torch.from_numpy(coefficients))
     full = [run.rows.gather(shard.contiguous()) for shard in shards.T]

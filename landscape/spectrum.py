@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import hypot, isfinite, sqrt
 from typing import Any
 
@@ -13,14 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from landscape._budget import choose
+from landscape._complement import STEPS, Plan, reserved, short_runs, worth
 from landscape._durable import DurableLanczos, Recurrence
+from landscape._moments import match_moments
 from landscape._sampling import Sampling
 from landscape._sampling import data_sampling as sample_data
 from landscape.curvature import Operator
 from landscape.errors import InputError
 from landscape.krylov import (
     MODES,
-    Deflation,
     Memory,
     Quadrature,
     anti_gauss,
@@ -33,6 +34,8 @@ from landscape.krylov import (
 from landscape.parallel import ProcessGrid
 from landscape.records import SpectralDensity
 from landscape.store import RunState
+
+Array = NDArray[np.float64]
 
 METHODS = ("deflated", "classical")
 # Measured with n ≈ 2000 to 2500: on trained networks the predicted error reaches 0.05 after 100 to 140 products; early
@@ -154,7 +157,7 @@ def spectral_density(
     density = _with_sampling(_density(operator, recurrences, settings), sampling)
     density = dataclasses.replace(
         density,
-        products=sum(len(one.alpha) for one in recurrences) + (sampling.products if sampling else 0),
+        products=sum(one.products for one in recurrences) + (sampling.products if sampling else 0),
         seconds=time.monotonic() - started,
         gradient_equivalents=_gradient_equivalents(worker, recurrences),
         provenance={
@@ -220,22 +223,47 @@ def _deflated(
     small = _complete(settings, operator.n)
     mode = MODES[settings["memory"]]
     run = DurableLanczos(worker, settings["seed"], 0, state, checkpoint_seconds, complete=small, memory=mode)
+    ending = limit - reserved(limit).products
+    plan = Plan()
     while run.steps < limit and not run.lanczos.exhausted:
         # Before the product, so that a resumed run decides again what was decided at its checkpoint.
-        if run.steps and run.steps % ROUND == 0 and not small:
-            error = _density(operator, [run.result()], settings).error if operator.grid.rank == 0 else 0.0
-            error = operator.grid.world.broadcast_object(error)
-            if error <= settings["tol"]:
+        if run.steps and (run.steps % ROUND == 0 or run.steps == ending) and not small:
+            error, plan = operator.grid.world.broadcast_object(_outlook(operator, run, settings, limit))
+            if error <= settings["tol"] or plan.probes:
                 break
         run.advance()
         if progress is not None:
             progress(run.steps, limit, f"error {error:.3f}" if isfinite(error) else "")
     pairs = settings.get("data_sampling", 0)
-    if state is not None and pairs:
+    if plan.probes or pairs:
         run.save()
+    result = run.result()
+    if plan.probes:
+        for rule in short_runs(worker, run, plan.steps):
+            result = dataclasses.replace(result, complement=(*result.complement, rule))
+            if progress is not None:
+                progress(result.products, limit, f"{len(result.complement)} short runs")
+            if len(result.complement) >= plan.probes:
+                error = operator.grid.world.broadcast_object(
+                    _density(operator, [result], settings).error if operator.grid.rank == 0 else 0.0
+                )
+                if error <= settings["tol"] or result.products + plan.steps > limit:
+                    break
     sampling = sample_data(worker, run, pairs) if pairs else None
     operator.products += worker.products
-    return worker, [run.result()], sampling
+    return worker, [result], sampling
+
+
+def _outlook(
+    operator: Operator, run: DurableLanczos, settings: dict[str, Any], limit: int
+) -> tuple[float, Plan] | None:
+    """On the first rank: the predicted error, and the short runs with which the run should end now."""
+    if operator.grid.rank:
+        return None
+    density = _density(operator, [run.result()], settings)
+    if density.error <= settings["tol"] or not MODES[settings["memory"]].keeps_basis:
+        return density.error, Plan()
+    return density.error, worth(density, run.steps, limit, settings["tol"])
 
 
 def _classical(
@@ -275,7 +303,7 @@ def _density(operator: Operator, recurrences: list[Recurrence], settings: dict[s
     for one in recurrences:
         counted = settings["method"] == "deflated" and MODES[settings["memory"]].keeps_basis
         rule, companion, resolved, cell = _rules(one, n, counted)
-        traces.append(_trace(gauss(one.alpha, one.beta), n, one.exhausted, counted, one.rounding))
+        traces.append(_trace(one, n, counted))
         pieces["nodes"].append(rule.nodes)
         pieces["weights"].append(rule.weights / count)
         pieces["resolved"].append(resolved)
@@ -296,6 +324,8 @@ def _density(operator: Operator, recurrences: list[Recurrence], settings: dict[s
         operator=operator.name,
         memory=settings["memory"],
         noise_floor=max(one.rounding for one in recurrences),
+        complement_probes=len(recurrences[0].complement),
+        complement_degree=_degree(recurrences[0].complement),
         **joined,
     )
     error = density.predicted_error()
@@ -332,32 +362,55 @@ def _rules(
         rule = dataclasses.replace(rule, weights=deflation.weights)
         return rule, rule, deflation.resolved, whole
     alpha, beta = peaked(one.alpha, one.beta)
-    companion, _, _ = _refined(anti_gauss(alpha, beta), n)
-    rule, resolved, cell = _refined(gauss(alpha, beta), n)
+    companion, _, _ = _refined(anti_gauss(alpha, beta), n, one.complement)
+    rule, resolved, cell = _refined(gauss(alpha, beta), n, one.complement)
     return rule, companion, resolved, cell
 
 
-def _refined(rule: Quadrature, n: int) -> tuple[Quadrature, NDArray[np.bool_], NDArray[np.int64]]:
+def _refined(
+    rule: Quadrature, n: int, complement: Sequence[Quadrature]
+) -> tuple[Quadrature, NDArray[np.bool_], NDArray[np.int64]]:
     """Exact weights for what has converged, smooth counts and finer steps for the rest; resolved nodes, cells."""
+    counts, resolved = _counts(rule, n, complement)
+    spread, cell = spread_out(rule, counts, resolved, n)
+    return spread, resolved[cell], cell
+
+
+def _counts(rule: Quadrature, n: int, complement: Sequence[Quadrature]) -> tuple[Array, NDArray[np.bool_]]:
+    """How many eigenvalues each node stands for, and which nodes are resolved."""
     deflation = deflate(rule, n)
-    spread, cell = spread_out(
-        rule, smooth_counts(rule.nodes, n * deflation.weights, deflation.resolved), deflation.resolved, n
-    )
-    return spread, deflation.resolved[cell], cell
+    counts, resolved = n * deflation.weights, deflation.resolved
+    smooth = smooth_counts(rule.nodes, counts, resolved)
+    if complement and np.count_nonzero(~resolved) > 2:
+        smooth = match_moments(rule, counts, smooth, resolved, complement, _degree(complement))
+    return smooth, resolved
 
 
-def _trace(rule: Quadrature, n: int, exhausted: bool, counted: bool, rounding: float) -> tuple[float, float]:
+def _degree(complement: Sequence[Quadrature]) -> int:
+    """How many moments of their start vectors short runs know, or would know."""
+    return 2 * (min(len(rule.nodes) for rule in complement) if complement else STEPS) - 1
+
+
+def _trace(one: Recurrence, n: int, counted: bool) -> tuple[float, float]:
     """n times the mean eigenvalue, and the standard error that the Dirichlet law gives the unresolved part."""
-    deflation = deflate(rule, n, exhausted) if counted else Deflation(rule.weights, np.zeros(len(rule.nodes), bool))
-    weights, nodes, bulk = deflation.weights, rule.nodes, ~deflation.resolved
-    mass = float(weights[bulk].sum())
-    rounding = rounding * sqrt(n)
+    rule = gauss(one.alpha, one.beta)
+    if not counted:
+        counts, resolved = n * rule.weights, np.zeros(len(rule.nodes), bool)
+    elif one.exhausted:
+        deflation = deflate(rule, n, exhausted=True)
+        counts, resolved = n * deflation.weights, deflation.resolved
+    else:
+        rule = gauss(*peaked(one.alpha, one.beta))
+        counts, resolved = _counts(rule, n, one.complement)
+    nodes, mass = rule.nodes, float(counts[~resolved].sum())
+    rounding = one.rounding * sqrt(n)
     if mass == 0:
-        return float(n * weights @ nodes), rounding
-    share = weights[bulk] / mass
-    variance = max(float(share @ nodes[bulk] ** 2 - (share @ nodes[bulk]) ** 2), 0.0)
-    probe = n * mass * sqrt(2 * variance / (n - int(deflation.resolved.sum()) + 2))
-    return float(n * weights @ nodes), hypot(probe, rounding)
+        return float(counts @ nodes), rounding
+    share = counts[~resolved] / mass
+    variance = max(float(share @ nodes[~resolved] ** 2 - (share @ nodes[~resolved]) ** 2), 0.0)
+    probes = 1 + len(one.complement)
+    probe = mass * sqrt(2 * variance / ((n - int(resolved.sum()) + 2) * probes))
+    return float(counts @ nodes), hypot(probe, rounding)
 
 
 def _gradient_equivalents(worker: Operator, recurrences: list[Recurrence]) -> float:
@@ -365,7 +418,7 @@ def _gradient_equivalents(worker: Operator, recurrences: list[Recurrence]) -> fl
     gradient_seconds = worker.gradient_seconds()
     if worker.products == 0:
         return float("nan")
-    return sum(len(one.alpha) for one in recurrences) * worker.seconds / worker.products / gradient_seconds
+    return sum(one.products for one in recurrences) * worker.seconds / worker.products / gradient_seconds
 
 
 def _check_sampling(pairs: int, method: str) -> None:

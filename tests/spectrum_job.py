@@ -72,6 +72,7 @@ def main() -> None:
         classical = ls.spectral_density(hessian, method="classical", probes=4, steps=5)
         work = grid.world.all_gather_object((worked, Counting.work))
         sampled = ls.spectral_density(hessian, tol=1e-9, max_products=30, data_sampling=3)
+        shortened = ls.spectral_density(hessian, tol=1e-9, max_products=80)
         vector = torch.linspace(-1, 1, objective.n, dtype=dtype)
         results[str(dtype)] = {
             "loss and gradient": digest(objective.loss(), objective.gradient()),
@@ -79,6 +80,8 @@ def main() -> None:
             "deflated": digest(deflated.nodes, deflated.weights, deflated.resolved),
             "classical": digest(classical.nodes, classical.weights),
             "data sampling": digest(sampled.sampling_stderr, sampled.trace_sampling_stderr),
+            "short runs": digest(shortened.nodes, shortened.weights, shortened.trace),
+            "number of short runs": shortened.complement_probes,
             "sampled": [int(np.isfinite(sampled.sampling_stderr).sum()), sampled.trace_sampling_stderr > 0],
         }
     results["modes"] = {

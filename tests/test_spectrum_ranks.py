@@ -26,7 +26,7 @@ def job(ranks: int) -> dict[str, Any]:
 @pytest.mark.parametrize("dtype", ["torch.float32", "torch.float64"])
 def test_any_number_of_ranks_gives_the_same_bits(ranks: int, dtype: str) -> None:
     assert job(ranks)[dtype] == job(1)[dtype]
-    assert job(ranks)[dtype]["sampled"] == [3, True]
+    assert job(ranks)[dtype]["sampled"] == [3, True] and job(ranks)[dtype]["number of short runs"] == 4
 
 
 @pytest.mark.parametrize("ranks", [2, 3, 4])

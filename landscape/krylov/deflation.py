@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from landscape.krylov.quadrature import Quadrature, nearest
+from landscape.krylov.quadrature import Quadrature, gauss, nearest
 
 Array = NDArray[np.float64]
 
@@ -71,6 +71,56 @@ def deflate(rule: Quadrature, n: int, exhausted: bool = False) -> Deflation:
     if k == 0 or k >= n or rest < LEAST_BULK or not _simple(n * weights[resolved]):
         return Deflation(weights.copy(), nothing)
     return Deflation(np.where(resolved, 1 / n, weights * (1 - k / n) / rest), resolved)
+
+
+def resolved_pairs(
+    alpha: Array, beta: Array, n: int, exhausted: bool = False
+) -> tuple[Quadrature, NDArray[np.int64], Array]:
+    """The rule that a density is made of, which of its nodes are resolved, and the Ritz vectors of all.
+
+    Parameters
+    ----------
+    alpha, beta : (m,) float64
+        Of the run.
+    n : int
+        Number of eigenvalues.
+    exhausted : bool
+        The run ended in an invariant subspace.
+
+    Returns
+    -------
+    Quadrature
+    (k,) int64
+    (m, nodes) float64
+        In the basis of the run.
+    """
+    from scipy.linalg import eigh_tridiagonal
+
+    if not exhausted:
+        alpha, beta = peaked(alpha, beta)
+    rule = gauss(alpha, beta)
+    vectors = eigh_tridiagonal(alpha, beta[:-1])[1]
+    return rule, np.flatnonzero(deflate(rule, n, exhausted).resolved), vectors
+
+
+def peaked(alpha: Array, beta: Array) -> tuple[Array, Array]:
+    """The recurrence with or without its last step, whichever has the heavier node.
+
+    Nodes of a nearly symmetric density straddle its peak in every second step and split its mass between two places
+    far from it; with one step less a node sits on the peak.
+
+    Parameters
+    ----------
+    alpha, beta : (m,) arrays
+
+    Returns
+    -------
+    alpha, beta : (m,) or (m - 1,) arrays
+    """
+    if len(alpha) < 3:
+        return alpha, beta
+    whole, shorter = gauss(alpha, beta), gauss(alpha[:-1], beta[:-1])
+    return (alpha[:-1], beta[:-1]) if shorter.weights.max() > whole.weights.max() else (alpha, beta)
 
 
 def acceptable(rule: Quadrature, n: int, exhausted: bool = False) -> NDArray[np.bool_]:

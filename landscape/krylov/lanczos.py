@@ -47,6 +47,29 @@ def rounding_seen(asymmetry: list[float], n: int, least: float) -> float:
     return max(seen, least)
 
 
+def check_symmetric(asymmetry: float, norm: float) -> None:
+    """Refuse what is not a symmetric matrix, for the products that are spent anyway.
+
+    Parameters
+    ----------
+    asymmetry : float
+        ``⟨u, Av⟩ - ⟨Au, v⟩`` of two unit vectors.
+    norm : float
+        Of the operator, as far as it is known.
+
+    Raises
+    ------
+    InputError
+    """
+    seen = abs(asymmetry)
+    if seen > SKEW * norm:
+        raise InputError(
+            f"the operator is not symmetric: ⟨u, Av⟩ and ⟨Au, v⟩ of two unit vectors differ by {seen:.2g}, where "
+            f"its norm is {norm:.2g}. Density and eigenpairs are defined for symmetric operators: use "
+            "(A + Aᵀ)/2, AᵀA, or P^-½ A P^-½ instead of P⁻¹A; or its products are random, or far from accurate"
+        )
+
+
 class Lanczos:
     """Tridiagonalization ``A Q = Q T`` of a symmetric operator from one start vector.
 
@@ -151,7 +174,7 @@ class Lanczos:
             )
         if self._previous is not None:
             self.asymmetry.append(scalars[1] - self.beta[-1])
-            self._check_symmetric()
+            check_symmetric(self.asymmetry[-1], self.norm)
         residual, norm = self._orthogonalized(image)
         self.beta.append(norm)
         whole = self.memory.keeps_basis and self.steps == self.rows.n
@@ -159,7 +182,7 @@ class Lanczos:
             # Dividing by a norm that is rounding would continue with a random vector as if it were a Krylov vector.
             self.exhausted = True
             return
-        self._append(residual / norm)
+        self._append(self.rows.unit(residual, norm))
 
     def restart(self, start: Tensor) -> None:
         """Continue an exhausted run in the complement of what it has found (collective).
@@ -216,16 +239,6 @@ class Lanczos:
             newest = [self.basis.vector(index) for index in range(len(self.basis))[-2:]]
         two = [shard.to(device).clone() for shard in newest]
         self._last, self._previous = two[-1], two[-2] if len(two) > 1 else None
-
-    def _check_symmetric(self) -> None:
-        """Refuse what is not a symmetric matrix, for the products that were spent anyway."""
-        seen = abs(self.asymmetry[-1])
-        if seen > SKEW * self.norm:
-            raise InputError(
-                f"the operator is not symmetric: ⟨u, Av⟩ and ⟨Au, v⟩ of two unit vectors differ by {seen:.2g}, where "
-                f"its norm is {self.norm:.2g}. Density and eigenpairs are defined for symmetric operators: use "
-                "(A + Aᵀ)/2, AᵀA, or P^-½ A P^-½ instead of P⁻¹A; or its products are random, or far from accurate"
-            )
 
     def _append(self, vector: Tensor) -> None:
         self._previous, self._last = self._last, vector

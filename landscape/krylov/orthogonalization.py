@@ -96,26 +96,49 @@ class Basis:
             The coefficients: the given vector is their combination of the basis plus what is left of it.
         """
         count = self.steps if count is None else count
-        parts = self.rows.split(shard)
-        ranges = list(self._store.ranges(0, count))
         total = torch.zeros(count, dtype=torch.float64)
         for _ in range(passes):
-            partial: list[list[Tensor]] = [[] for _ in parts]
-            for chunk, low, high in ranges:
-                for block, part in enumerate(parts):
-                    partial[block].append(self._matrix(chunk, block, low, high) @ part)
-            stacked = torch.zeros(len(parts), count, dtype=torch.float64)
-            if parts and ranges:
-                stacked = torch.stack([torch.cat(pieces) for pieces in partial]).double().cpu()
-            coefficients = self.rows.sum_blocks(stacked).div_(self._scale).to(device=self.device, dtype=self.dtype)
-            start = 0
-            for chunk, low, high in ranges:
-                weights = coefficients[start : start + high - low] / self._scale
-                for block, part in enumerate(parts):
-                    part -= weights @ self._matrix(chunk, block, low, high)
-                start += high - low
-            total += coefficients.cpu().double()
+            found = self.components(shard, count)
+            self.subtract(shard, found)
+            total += found
         return total
+
+    def components(self, shard: Tensor, count: int) -> Tensor:
+        """Dot products of a vector with the first so many vectors (collective).
+
+        Parameters
+        ----------
+        shard : (rows,) tensor
+        count : int
+
+        Returns
+        -------
+        (count,) float64, on the host
+        """
+        parts = self.rows.split(shard)
+        partial: list[list[Tensor]] = [[] for _ in parts]
+        for chunk, low, high in self._store.ranges(0, count):
+            for block, part in enumerate(parts):
+                partial[block].append(self._matrix(chunk, block, low, high) @ part)
+        stacked = torch.zeros(len(parts), count, dtype=torch.float64)
+        if parts and count:
+            stacked = torch.stack([torch.cat(pieces) for pieces in partial]).double().cpu()
+        return self.rows.sum_blocks(stacked).div_(self._scale)
+
+    def subtract(self, shard: Tensor, coefficients: Tensor) -> None:
+        """Subtract a combination of the first vectors from a vector, in place.
+
+        Parameters
+        ----------
+        shard : (rows,) tensor
+        coefficients : (vectors,) float64
+        """
+        weights, start = coefficients.to(device=self.device, dtype=self.dtype) / self._scale, 0
+        parts = self.rows.split(shard)
+        for chunk, low, high in self._store.ranges(0, len(coefficients)):
+            for block, part in enumerate(parts):
+                part -= weights[start : start + high - low] @ self._matrix(chunk, block, low, high)
+            start += high - low
 
     def combine(self, coefficients: Tensor) -> Tensor:
         """Row shards of linear combinations of the first vectors.

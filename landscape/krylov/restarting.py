@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from landscape.errors import ComputeError
-from landscape.krylov.lanczos import BREAKDOWN, rounding_seen
+from landscape.krylov.lanczos import BREAKDOWN, check_symmetric, rounding_seen
 from landscape.krylov.orthogonalization import Basis
 from landscape.krylov.ritz import RitzPairs, by_interest, kept_at_restart
 from landscape.parallel.rows import RowPartition
@@ -180,7 +180,13 @@ class RestartedLanczos:
         """Express the next image by the basis; what is left of it is a new vector, if it is more than rounding."""
         column, image = self.columns, image.contiguous()
         self.products += 1
+        newest = [self.basis.vector(index) for index in range(column, max(column - 2, -1), -1)]
+        seen = self.rows.dots(newest, image)
         coefficients = self.basis.split_off(image).numpy()
+        # Inside a block the projection is accumulated in the dtype of the vectors; see Lanczos.
+        for back, (vector, left) in enumerate(zip(newest, self.rows.dots(newest, image), strict=True)):
+            image.sub_(vector, alpha=left)
+            coefficients[column - back] += left
         norm = sqrt(self.rows.dot(image, image))
         length = float(np.hypot(np.linalg.norm(coefficients), norm))
         if not np.isfinite(length):
@@ -189,14 +195,15 @@ class RestartedLanczos:
             )
         self.norm = max(self.norm, length)
         if column:
-            self.asymmetry.append(float(coefficients[column - 1] - self.projected[column, column - 1]))
+            self.asymmetry.append(seen[1] - float(self.projected[column, column - 1]))
+            check_symmetric(self.asymmetry[-1], self.norm)
         self.projected[: len(self.basis), column] = coefficients
         self.columns = column + 1
         nothing = len(self.basis) == self.rows.n or norm <= self.breakdown
         if self.rows.collectives.broadcast_object(nothing):
             return
         self.projected[len(self.basis), column] = norm
-        self.basis.append(image / norm)
+        self.basis.append(self.rows.unit(image, norm))
 
     def ritz(self) -> RitzPairs:
         """The pairs that the basis holds, from the projected matrix of this rank."""

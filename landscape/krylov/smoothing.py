@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from landscape.krylov.quadrature import Quadrature, gauss, nearest
+from landscape.krylov.quadrature import Quadrature, nearest
 
 Array = NDArray[np.float64]
 
@@ -37,26 +37,6 @@ REACH = 1.0
 # Into how many places the mass of a node is spread at the most, and from how many eigenvalues on.
 PLACES = 6
 SEVERAL = 1.5
-
-
-def peaked(alpha: Array, beta: Array) -> tuple[Array, Array]:
-    """The recurrence with or without its last step, whichever has the heavier node.
-
-    Nodes of a nearly symmetric density straddle its peak in every second step and split its mass between two places
-    far from it; with one step less a node sits on the peak.
-
-    Parameters
-    ----------
-    alpha, beta : (m,) arrays
-
-    Returns
-    -------
-    alpha, beta : (m,) or (m - 1,) arrays
-    """
-    if len(alpha) < 3:
-        return alpha, beta
-    whole, shorter = gauss(alpha, beta), gauss(alpha[:-1], beta[:-1])
-    return (alpha[:-1], beta[:-1]) if shorter.weights.max() > whole.weights.max() else (alpha, beta)
 
 
 def smooth_counts(nodes: Array, counts: Array, resolved: NDArray[np.bool_]) -> Array:

@@ -118,6 +118,16 @@ class RowPartition:
         stacked = torch.stack(partial).cpu() if partial else torch.zeros(0, len(lefts), dtype=torch.float64)
         return [float(total) for total in self.sum_blocks(stacked)]
 
+    def unit(self, shard: Tensor, norm: float) -> Tensor:
+        """A row shard divided by its norm, in place.
+
+        In float64: rounded to float32, the divisor would change the length of all vectors by 1e-8 in the same
+        direction, which over a million rows looks like an error of the operator.
+        """
+        for part in self.split(shard):
+            part.copy_(part.double() / norm)
+        return shard
+
     def gather(self, shard: Tensor) -> Tensor:
         """The full vector from its row shards."""
         return self.collectives.all_gather_rows(shard.contiguous(), self.counts)

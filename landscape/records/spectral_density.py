@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import sqrt
 from statistics import NormalDist
 from typing import Any, ClassVar
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from landscape.errors import InputError
+from landscape.records.polynomials import polynomials
 from landscape.records.record import Array, Record
 
 # |λ| below this fraction of the largest |λ| counts as zero: Hessians of trained networks have a peak there.
@@ -21,7 +23,7 @@ SIMULATIONS = 200
 # The Chebyshev–Markov–Stieltjes envelope counts as a 95 % interval: a true eigenvalue count is seldom at its ends.
 CDF_ENVELOPE = 1 / NormalDist().inv_cdf(0.975)
 # Smoothing the counts leaves less noise in the density at one place than the Dirichlet law of the raw weights.
-PDF_PROBE = 0.8
+PDF_PROBE = 0.7
 PDF_COMPANION = 0.5
 # A node of more eigenvalues is a part of the bulk, where one more or less is nothing.
 FEW = 20.0
@@ -59,6 +61,11 @@ class SpectralDensity(Record):
         Math. Comp. 65 (1996) 739); its distance from the first is the quadrature part of :meth:`pdf_band`.
     companion_probe : (m',) int64
         Which random start vector a companion node comes from.
+    complement_probes : int
+        How many other start vectors, in the complement of the resolved eigenvectors, had a few products each. They
+        resolve nothing, but the moments of the weights are the mean over all vectors.
+    complement_degree : int
+        Degree of the polynomials whose mean over the unresolved eigenvalues they know as well as a long run.
     n : int
         Number of eigenvalues, that is of trainable parameters.
     trace, trace_stderr : float
@@ -105,6 +112,8 @@ class SpectralDensity(Record):
     companion_nodes: Array = field(default_factory=lambda: np.zeros(0))
     companion_weights: Array = field(default_factory=lambda: np.zeros(0))
     companion_probe: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    complement_probes: int = 0
+    complement_degree: int = 0
     trace: float = float("nan")
     trace_stderr: float = float("nan")
     sampling_stderr: Array = field(default_factory=lambda: np.zeros(0))
@@ -213,7 +222,8 @@ class SpectralDensity(Record):
             share = self.weights[bulk] / mass
             # A node that is seen with less than one eigenvalue's weight may be one with bad luck.
             mean, square = kernel[..., bulk] @ share, kernel[..., bulk] ** 2 @ self._at_least_one(share, count)
-            variance = 2 * np.maximum(square - mean**2, 0) / ((count + 2) * self.probes)
+            averaged = self._averaged(kernel[..., bulk] @ (share * self._matched[:, bulk]).T)
+            variance = 2 * np.maximum(square - mean**2 - averaged, 0) / ((count + 2) * self.probes)
             half = PDF_PROBE * mass * np.sqrt(variance)
         if len(self.companion_nodes):
             companion = _kernel(x, self.companion_nodes, sigma) @ self.companion_weights
@@ -372,7 +382,15 @@ class SpectralDensity(Record):
         shape = np.maximum(self.n * self.weights[bulk] * self.probes, LEAST_COUNT) / 2
         weights = np.random.default_rng(0).gamma(shape, size=(SIMULATIONS, len(bulk)))
         weights /= np.maximum(weights.sum(1, keepdims=True), np.finfo(float).tiny)
-        deviation = np.abs(np.cumsum(weights - share, 1))[:, :-1]
+        weights -= share
+        if self.complement_probes:
+            # Of what the known functions see of the noise of one vector, the mean over all vectors is left: other
+            # simulations are the other vectors.
+            functions = self._matched[:, bulk]
+            seen = weights @ functions.T
+            others = sum(np.roll(seen, shift, 0) for shift in range(self.complement_probes + 1))
+            weights += (others / (self.complement_probes + 1) - seen) @ (functions * share)
+        deviation = np.abs(np.cumsum(weights, 1))[:, :-1]
         return mass * (deviation @ np.diff(nodes))
 
     def _width(self, sigma: float | None) -> float:
@@ -388,6 +406,27 @@ class SpectralDensity(Record):
         if resolved >= self.n:
             return 0.0, 0
         return float(self.weights[~self.resolved].sum()), max(self.n - resolved, 1)
+
+    @cached_property
+    def _matched(self) -> Array:
+        """The polynomials without the constant, orthonormal in the weights of the unresolved nodes, ``(d, m)``."""
+        if not self.complement_probes:
+            return np.zeros((0, len(self.nodes)))
+        return polynomials(self.nodes, np.where(self.resolved, 0.0, self.weights), self.complement_degree)[1:]
+
+    def _averaged(self, products: Array) -> Array:
+        """What complement probes take off the variance of functions under one start vector.
+
+        Parameters
+        ----------
+        products : (..., d) float64
+            Means over the unresolved nodes of each function times each known one.
+
+        Returns
+        -------
+        (...) float64
+        """
+        return self.complement_probes / (self.complement_probes + 1) * np.sum(products**2, -1)
 
     def _shift(self) -> Array:
         """How far a resolved node can be from its eigenvalue: residual²/gap, at most the residual."""
@@ -406,6 +445,7 @@ class SpectralDensity(Record):
             return left, right, below
         probes = np.unique(self.probe)
         inside = np.zeros(x.shape, bool)
+        averaged = np.zeros_like(x)
         for probe in probes:
             mine = np.flatnonzero(~self.resolved & (self.probe == probe))
             mine = mine[np.argsort(self.nodes[mine], kind="stable")]
@@ -425,11 +465,15 @@ class SpectralDensity(Record):
                 left += np.where(beyond[0] >= 0, np.clip(1 - beyond[0], 0, 1) * weights[-1], 0)
                 right += np.where(beyond[1] > 0, np.clip(1 - beyond[1], 0, 1) * weights[0], 0)
             places = self.nodes[mine]
-            below += np.concatenate([[0.0], np.cumsum(self.weights[mine])])[np.searchsorted(places, x, side="right")]
+            index = np.searchsorted(places, x, side="right")
+            below += np.concatenate([[0.0], np.cumsum(self.weights[mine])])[index]
+            known = np.cumsum(self.weights[mine] / mass * self._matched[:, mine], 1)
+            averaged += self._averaged(np.concatenate([np.zeros((len(known), 1)), known], 1).T[index])
             inside |= between
         fraction = np.clip(below / mass, 0, 1)
         # One eigenvalue more: in the tail the observed mass may be that of a count one larger.
-        variance = 2 * (fraction * (1 - fraction) + inside / count) / ((count + 2) * len(probes))
+        variance = np.maximum(fraction * (1 - fraction) - averaged, 0) + inside / count
+        variance *= 2 / ((count + 2) * len(probes))
         return left, right, mass * np.sqrt(variance)
 
     def _at_least_one(self, share: Array, count: int) -> Array:

@@ -38,8 +38,11 @@ def test_a_skew_part_is_seen(n: int, seed: int, dtype: torch.dtype) -> None:
     symmetric, skew = random(n, seed)
     with pytest.raises(ls.InputError, match=r"is not symmetric: .* use \(A \+ Aᵀ\)/2"):
         ls.spectral_density(Given(symmetric + skew, dtype), max_products=30)
+    with pytest.raises(ls.InputError, match=r"is not symmetric: .* use \(A \+ Aᵀ\)/2"):
+        ls.eigenpairs(Given(symmetric + skew, dtype), k=3)
     density = ls.spectral_density(Given(symmetric, dtype), max_products=30, tol=1e-9)
     assert density.products == 30
+    assert ls.eigenpairs(Given(symmetric, dtype), k=3).converged.all()
 
 
 def test_low_accuracy_is_no_asymmetry() -> None:
