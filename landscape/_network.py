@@ -133,6 +133,7 @@ class Network:
         self.fixed = {name: value.detach().clone() for name, value in parameters.items() if name not in chosen}
         self.buffers = {name: value.detach().clone() for name, value in self.module.named_buffers()}
         self.recurrent = any(isinstance(module, nn.RNNBase) for module in self.module.modules())
+        self.remembering = any(isinstance(module, nn.LSTM) for module in self.module.modules())
 
     def unflatten(self, theta: Tensor) -> dict[str, Tensor]:
         """Views of a flat vector under the names and shapes of the variables."""
@@ -211,7 +212,8 @@ class Network:
     def scope(self) -> Iterator[None]:
         """Derivatives on, and kernels that have two of them; everything is restored on exit.
 
-        Attention by the math kernel and not by its inference fast path, no cuDNN recurrent layers, no autocast.
+        Attention by the math kernel and not by its inference fast path, no cuDNN recurrent layers, no oneDNN LSTM, no
+        autocast.
         """
         from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -223,6 +225,10 @@ class Network:
             stack.enter_context(sdpa_kernel(SDPBackend.MATH))
             if self.recurrent and torch.backends.cudnn.is_available():
                 stack.enter_context(torch.backends.cudnn.flags(enabled=False))
+            if self.remembering and self.theta.device.type == "cpu":
+                # Not flags(): it sets more than it is asked to, and warns of what it sets.
+                stack.callback(setattr, torch.backends.mkldnn, "enabled", torch.backends.mkldnn.enabled)
+                torch.backends.mkldnn.enabled = False  # type: ignore[assignment]
             yield
 
 

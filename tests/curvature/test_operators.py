@@ -132,6 +132,36 @@ def test_attention_and_recurrence_have_second_derivatives() -> None:
     assert torch.backends.mha.get_fastpath_enabled()
 
 
+class Remembering(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.memory = torch.nn.LSTM(2, 3, batch_first=True)
+        self.head = torch.nn.Linear(3, 3)
+
+    def forward(self, data: torch.Tensor) -> torch.Tensor:
+        return self.head(self.memory(data)[0][:, -1])
+
+
+def test_a_recurrent_network_has_all_derivatives_in_single_precision() -> None:
+    torch.manual_seed(0)
+    model = Remembering().double()
+    data = torch.randn(6, 4, 2, dtype=torch.float64), torch.randint(0, 3, (6,))
+    case = supervised(model, torch.nn.CrossEntropyLoss(), data, cross_entropies, 6)
+    matrices = {ls.Hessian: case.hessian(), ls.GaussNewton: case.gauss_newton(), ls.EmpiricalFisher: case.fisher()}
+    single = ls.Objective(model.float(), torch.nn.CrossEntropyLoss(), (data[0].float(), data[1]))
+    vector = torch.randn(single.n, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    for kind, options in (
+        (ls.Hessian, ("linearized",)),
+        (ls.Hessian, ()),
+        (ls.GaussNewton, ()),
+        (ls.EmpiricalFisher, ()),
+    ):
+        expected = matrices[kind] @ vector
+        assert (kind(single, *options) @ vector.float() - expected).norm() <= 1e-5 * expected.norm()
+    assert torch.isfinite(ls.GradientCovariance(single) @ vector.float()).all()
+    assert torch.backends.mkldnn.enabled
+
+
 def test_gradients_are_on_whatever_surrounds_the_call() -> None:
     case = CASES["mlp"]
     vector = torch.ones(43, dtype=torch.float64)
