@@ -13,10 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from landscape._network import unwrap
 from landscape.curvature import Hessian, Operator, Preconditioned
+from landscape.curvature.shifted import Shifted
 from landscape.errors import InputError
 from landscape.objective import Objective
-from landscape.optim.metric import checked_kind, kind_of
+from landscape.optim.metric import Move, checked_kind, first_moving, groups_of, kind_of, moves_of
 from landscape.optim.stability import Threshold, threshold_of
 from landscape.records import Estimate
 
@@ -34,14 +36,14 @@ class OptimizerView:
     scale : (n,) tensor or None
         ``P^-½`` of that metric.
     threshold : Threshold
-    decay : float
-        Weight decay of the optimizer that the objective does not hold.
+    decay : float or (n,) tensor
+        Weight decay of the function that the objective does not hold; negative where it holds too much.
     """
 
     operator: Operator
     scale: Tensor | None
     threshold: Threshold
-    decay: float
+    decay: float | Tensor
 
     def gradient(self) -> Tensor:
         """Gradient of that function in the same metric, ``(n,)`` (collective)."""
@@ -53,10 +55,14 @@ class OptimizerView:
 def optimizer_view(objective: Objective, optimizer: Any, model: nn.Module, *, product: str = "auto") -> OptimizerView:
     """What a live optimizer sees at the objective's parameters (collective).
 
+    Groups may differ in everything. A step is unstable where ``H x = diag(P τ) x`` has a solution, with the threshold τ
+    of each parameter's own options; so P holds the ratios of the thresholds to the one that is named.
+
     Parameters
     ----------
     objective : Objective
-        At the parameters that the optimizer has reached. If it has weight decay, it is the optimizer's.
+        At the parameters that the optimizer has reached. If it has weight decay and the optimizer has, too, it is the
+        optimizer's: it is replaced by what each group adds to the loss, which with decoupled weight decay is nothing.
     optimizer : torch.optim.Optimizer
         SGD, Adam, AdamW, NAdam, RMSprop or Adagrad.
     model : nn.Module
@@ -67,28 +73,46 @@ def optimizer_view(objective: Objective, optimizer: Any, model: nn.Module, *, pr
     Returns
     -------
     OptimizerView
+        Its threshold is that of the first group with a positive learning rate. Parameters that do not move are left
+        out: those with a learning rate of 0, and those that never had a gradient.
 
     Raises
     ------
     InputError
-        If the optimizer is of another kind, has not done a step, or moves other parameters; if its groups differ in
-        more than the learning rate.
+        If the optimizer is of another kind, has not done a step, maximizes, moves other parameters, or nothing.
     """
     kind = kind_of(optimizer)
-    groups = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
-    keys = ("betas", "momentum", "nesterov", "dampening", "weight_decay")
-    if any(group.get(key) != groups[0].get(key) for group in groups for key in keys):
-        raise InputError(
-            f"the parameter groups of the {kind} differ in {', '.join(keys)}: no one threshold holds for all; restrict "
-            "the objective to the parameters of one group, Objective(..., parameters=)"
-        )
-    steps = [float(state["step"]) for state in optimizer.state.values() if "step" in state]
-    threshold = threshold_of(kind, groups[0], int(max(steps)) if steps else None)
-    hessian, decay = _with_decay(objective, threshold, product)
-    if not threshold.adaptive and len({float(group["lr"]) for group in groups}) == 1:
+    moves = moves_of(optimizer, _live(objective, model))
+    first = first_moving(optimizer, moves)
+    step = max((move.step for move in moves if move.step), default=None)
+    thresholds = _thresholds(kind, moves, step)
+    threshold = threshold_of(kind, first.group, step)
+    moving = [one for one in thresholds if one is not None]
+    decays = _missing_decay(objective, [one or threshold for one in thresholds], moving)
+    decay: float | Tensor = decays[0]
+    if len(set(decays)) > 1:
+        parts = [torch.full_like(move.divisor, decay) for decay, move in zip(decays, moves, strict=True)]
+        decay = torch.cat(parts).to(device=objective.device, dtype=objective.dtype)
+    hessian = _with_decay(objective, decay, product)
+    factors = [math.inf if one is None else one.value / threshold.value for one in thresholds]
+    if not threshold.adaptive and all(factor == 1 for factor in factors):
         return OptimizerView(hessian, None, threshold, decay)
-    operator = Preconditioned.from_optimizer(hessian, optimizer, model)
+    diagonal = torch.cat([factor * move.divisor for factor, move in zip(factors, moves, strict=True)])
+    operator = Preconditioned(hessian, diagonal)
     return OptimizerView(operator, operator.scale, threshold, decay)
+
+
+def check_view(optimizer: Any, model: nn.Module, objective: Objective) -> None:
+    """Refuse before the first step what :func:`optimizer_view` would refuse at every step.
+
+    Raises
+    ------
+    InputError
+        If the optimizer is of another kind, maximizes, or moves other parameters.
+    """
+    for group in groups_of(optimizer, _live(objective, model)):
+        if float(group["lr"]) > 0:
+            threshold_of(kind_of(optimizer), group, 1)
 
 
 def recorded_view(objective: Objective, checkpoint: Any, optimizer: Mapping[str, Any]) -> OptimizerView:
@@ -122,7 +146,9 @@ def recorded_view(objective: Objective, checkpoint: Any, optimizer: Mapping[str,
     if math.isfinite(checkpoint.learning_rate):
         options["lr"] = checkpoint.learning_rate
     threshold = threshold_of(kind, options, checkpoint.step)
-    hessian, decay = _with_decay(objective.at(checkpoint), threshold)
+    objective = objective.at(checkpoint)
+    decay = _missing_decay(objective, [threshold], [threshold])[0]
+    hessian = _with_decay(objective, decay)
     if not threshold.adaptive and not optimizer.get("groups"):
         return OptimizerView(hessian, None, threshold, decay)
     operator = Preconditioned.from_checkpoint(hessian, checkpoint, optimizer)
@@ -254,8 +280,37 @@ def _curvature_along_gradient(loss: Tensor, parameters: list[nn.Parameter]) -> f
     return along / length
 
 
-def _with_decay(objective: Objective, threshold: Threshold, product: str = "auto") -> tuple[Operator, float]:
-    """The Hessian of the function that the optimizer descends, and the weight decay that was missing in it."""
+def _live(objective: Objective, model: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters of the objective in the model that is trained."""
+    parameters = dict(unwrap(model).named_parameters())
+    lacking = [name for name in objective.names if name not in parameters]
+    if lacking:
+        raise InputError(f"the model has no parameter {lacking[0]!r}, which the objective has: give the same model")
+    return {name: parameters[name] for name in objective.names}
+
+
+def _thresholds(kind: str, moves: list[Move], step: int | None) -> list[Threshold | None]:
+    """Of each parameter's own options and steps; None where nothing moves."""
+    known: dict[tuple[int, int | None], Threshold] = {}
+    found: list[Threshold | None] = []
+    for move in moves:
+        key = id(move.group), move.step or step
+        if move.rate and key not in known:
+            known[key] = threshold_of(kind, move.group, key[1])
+        found.append(known[key] if move.rate else None)
+    return found
+
+
+def _missing_decay(objective: Objective, thresholds: list[Threshold], moving: list[Threshold]) -> list[float]:
+    """Weight decay that each parameter has in the function that is descended, beyond what the objective holds."""
+    if not any(one.weight_decay or one.decoupled for one in moving):
+        return [0.0] * len(thresholds)
+    return [one.weight_decay - objective.weight_decay for one in thresholds]
+
+
+def _with_decay(objective: Objective, decay: float | Tensor, product: str = "auto") -> Operator:
+    """The Hessian of the function that the optimizer descends."""
     hessian = Hessian(objective, product)
-    decay = threshold.weight_decay - objective.weight_decay if threshold.weight_decay else 0.0
-    return (hessian + decay if decay else hessian), decay
+    if isinstance(decay, Tensor):
+        return Shifted(hessian, decay)
+    return hessian + decay if decay else hessian

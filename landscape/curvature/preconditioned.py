@@ -78,7 +78,8 @@ class Preconditioned(Derived):
             At the parameters that the optimizer has reached.
         optimizer : torch.optim.Optimizer
             Adam, AdamW, NAdam, RMSprop, Adagrad, or SGD, whose metric is the identity. Where learning rates differ
-            between parameter groups, their ratios to that of the first group are part of P.
+            between parameter groups, their ratios to the first positive one are part of P, which is infinite where
+            nothing moves: at a learning rate of 0, and for a parameter that never had a gradient.
         model : nn.Module
             Whose parameters it moves: they are found by their names.
 
