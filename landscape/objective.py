@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
@@ -364,8 +365,12 @@ class Objective:
         contribution: Callable[[int, Batch, float], Tensor],
         rows: RowPartition | None = None,
         length: int | None = None,
+        dtype: torch.dtype = torch.float64,
     ) -> Tensor:
-        """As :meth:`mean_of`; the contribution is also told which micro-batch it is, by its index (collective)."""
+        """As :meth:`mean_of`; the contribution is also told which micro-batch it is, by its index (collective).
+
+        Where the result is rounded to ``dtype`` anyway, it may come in it: with the same bits.
+        """
         data = self.grid.data
 
         def contributions() -> Iterator[Tensor]:
@@ -385,6 +390,8 @@ class Objective:
                 counts=None if rows is None else rows.counts,
                 device=self.device,
                 describe=describe,
+                # The quotient of two float32 numbers rounds to the same float32 with or without float64 in between.
+                dtype=dtype if np.float32(self.denominator) == self.denominator else torch.float64,
             )
         return total.div_(self.denominator)
 

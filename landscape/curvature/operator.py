@@ -17,6 +17,7 @@ from landscape.errors import InputError
 from landscape.objective import Objective
 from landscape.parallel import ProcessGrid
 from landscape.parallel.rows import RowPartition
+from landscape.parallel.sums import magnitude
 
 
 class Operator(ABC):
@@ -104,10 +105,12 @@ class Operator(ABC):
         columns = torch.as_tensor(vector).to(device=self.device, dtype=self.dtype)
         if columns.dim() not in (1, 2) or columns.shape[0] != self.n:
             raise InputError(f"a vector must have shape ({self.n},) or ({self.n}, k), not {tuple(columns.shape)}")
-        if not bool(torch.isfinite(columns).all()):
+        if not bool(torch.isfinite(magnitude(columns))):
             raise InputError("the vector holds NaN or inf")
-        columns = columns.contiguous().clone()
-        self.grid.data.broadcast(columns)
+        columns = columns.contiguous()
+        if self.grid.data.size > 1:
+            columns = columns.clone()
+            self.grid.data.broadcast(columns)
         result = self.apply(columns) if columns.dim() == 1 else self.apply_block(columns.T.contiguous()).T.contiguous()
         if isinstance(vector, np.ndarray):
             array = result.cpu().numpy()
@@ -224,7 +227,7 @@ class Operator(ABC):
         def contribution(index: int, batch: Batch, share: float) -> Tensor:
             return self.batch_products(index, batch, share, vectors).reshape(-1)
 
-        result = self.objective.mean_over(contribution, rows, length=vectors.numel()).to(self.dtype)
+        result = self.objective.mean_over(contribution, rows, vectors.numel(), self.dtype).to(self.dtype)
         result = result if rows is not None else result.view(vectors.shape)
         if self.objective.weight_decay and self.regularized:
             result = result + self.objective.weight_decay * shift

@@ -161,6 +161,7 @@ def order_free_sum(
     counts: Sequence[int] | None = None,
     device: torch.device | str = "cpu",
     describe: Callable[[int], str] | None = None,
+    dtype: torch.dtype = torch.float64,
 ) -> Tensor:
     """Sum vectors that are spread over ranks so that the bits do not depend on how they are spread (collective).
 
@@ -183,11 +184,14 @@ def order_free_sum(
         Where the terms live.
     describe : callable, optional
         Names this rank's term of a local index, for the error message of a term with NaN or inf.
+    dtype : torch.dtype
+        Of the result where there is one term and one rank, and nothing to be rounded: a single term in a shorter one is
+        then the result itself.
 
     Returns
     -------
     Tensor
-        (n,) or (counts[rank],) float64.
+        (n,) or (counts[rank],) float64, or ``dtype``; the caller's to change.
 
     Raises
     ------
@@ -199,7 +203,7 @@ def order_free_sum(
     iterator = iter(contributions())
     first = next(iterator, None)
     if terms == 1:
-        return _one_term(_rejoin(first, iterator), n, collectives, counts, device, describe)
+        return _one_term(_rejoin(first, iterator), n, collectives, counts, device, describe, dtype)
     scale = collectives.max(magnitude(first).item() if first_is_mine and first is not None else 0.0)
     # A first term of zeros or NaN sets no scale: the pass then only measures, and decides below.
     exponent = exponent_for(scale, terms) if math.isfinite(scale) and scale > 0 else _SMALLEST_EXPONENT
@@ -226,6 +230,7 @@ def _one_term(
     counts: Sequence[int] | None,
     device: torch.device | str,
     describe: Callable[[int], str] | None,
+    dtype: torch.dtype,
 ) -> Tensor:
     """The only term, without rounding: its bits, added to zeros on the other ranks, are its bits (collective)."""
     found = list(mine)
@@ -234,6 +239,8 @@ def _one_term(
     place = torch.device("cpu") if torch.device(device).type == "mps" else device
     if found:
         _check_shape(found[0], n)
+        if collectives.size == 1:
+            return found[0].detach().to(place, dtype, copy=dtype == torch.float64)
         bits = found[0].detach().to(place, torch.float64, copy=True).contiguous().view(torch.int64)
     else:
         bits = torch.zeros(n, dtype=torch.int64, device=place)
