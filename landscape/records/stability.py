@@ -20,11 +20,12 @@ class Stability(Record):
     steps : (t,) int64
         Optimizer steps before each measurement.
     sharpness : (t,) float64
-        Largest eigenvalue of the curvature in the optimizer's metric.
+        Largest eigenvalue of the curvature in the optimizer's metric that some products from the last eigenvector and
+        a random part have found.
     residuals : (t,) float64
         ``‖Av - λv‖``: within it of the sharpness lies an eigenvalue.
     threshold : (t,) float64
-        Above it the steps along this direction grow on a quadratic.
+        Above it the steps along this direction grow on a quadratic, with the coefficients of that step held fixed.
     gradient_share : (t,) float64
         Share of the squared length of the gradient along this direction.
     learning_rates : (t,) float64
