@@ -13,8 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from landscape._data import Batch
 from landscape._network import unwrap
 from landscape.curvature import Hessian, Operator, Preconditioned
+from landscape.curvature._gradient_graph import Refusal
 from landscape.curvature.shifted import Shifted
 from landscape.errors import InputError
 from landscape.objective import Objective
@@ -232,12 +234,11 @@ def batch_sharpness(objective: Objective, size: int, *, batches: int = 32, seed:
     objective.grid.meet("batch_sharpness")
     ranks = objective.grid.world
     model = objective.model()
-    parameters = [value for value in model.parameters() if value.requires_grad]
     found: dict[int, float] = {}
     with objective.scope():
         for index, batch in enumerate(islice(_passes(objective, size, seed), batches)):
             if index % ranks.size == ranks.rank:
-                found[index] = _curvature_along_gradient(objective.batch_loss(model, batch), parameters)
+                found[index] = _curvature_along_gradient(objective, model, batch)
     everything = {index: value for part in ranks.all_gather_object(found) for index, value in part.items()}
     # A mini-batch whose gradient vanishes has no direction.
     values = np.array([everything[index] for index in sorted(everything)])
@@ -262,20 +263,25 @@ def _passes(objective: Objective, size: int, seed: int) -> Any:
         epoch += 1
 
 
-def _curvature_along_gradient(loss: Tensor, parameters: list[nn.Parameter]) -> float:
+def _curvature_along_gradient(objective: Objective, model: nn.Module, batch: Batch) -> float:
+    parameters = [value for value in model.parameters() if value.requires_grad]
+    loss = objective.batch_loss(model, batch)
     slopes = torch.autograd.grad(loss, parameters, create_graph=True, allow_unused=True, materialize_grads=True)
+    refusal = Refusal.of_layers(objective, batch)
+    refusal.refuse_cut([loss, *slopes])
     fixed = [slope.detach() for slope in slopes]
     length = sum(float(slope.double().square().sum()) for slope in fixed)
     curved = [(slope, along) for slope, along in zip(slopes, fixed, strict=True) if slope.requires_grad]
     if length == 0 or not curved:
         return float("nan") if length == 0 else 0.0
-    products = torch.autograd.grad(
-        [slope for slope, _ in curved],
-        parameters,
-        [along for _, along in curved],
-        allow_unused=True,
-        materialize_grads=True,
-    )
+    with refusal.naming():
+        products = torch.autograd.grad(
+            [slope for slope, _ in curved],
+            parameters,
+            [along for _, along in curved],
+            allow_unused=True,
+            materialize_grads=True,
+        )
     along = sum(float((p.double() * g.double()).sum()) for p, g in zip(products, fixed, strict=True))
     return along / length
 

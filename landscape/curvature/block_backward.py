@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from landscape._data import Batch
-from landscape.curvature._keeping import Kept, memory_of
+from landscape.curvature._gradient_graph import Refusal, gradient_graph
+from landscape.curvature._keeping import Kept
 from landscape.objective import Objective
 
 Differentiated = tuple[dict[str, Tensor], dict[str, Tensor]]  # parameters and their gradients, by name
@@ -43,6 +44,7 @@ class BlockBackward:
     def __init__(self, objective: Objective, blocks: Sequence[PartOfTheta], budget: float) -> None:
         self.objective, self.blocks = objective, blocks
         self.kept = Kept(budget)
+        self._complete = False  # the graph of a gradient has been looked through
 
     def products(self, index: int | None, batch: Batch, denominator: float, vectors: Tensor) -> Tensor:
         """Sum of one micro-batch's Hessian blocks times the parts of each vector, ``(k, n)``."""
@@ -58,29 +60,29 @@ class BlockBackward:
                 curved = [name for name in block.parameters if gradients[name].requires_grad]
                 if not curved:  # The loss is linear in them.
                     continue
-                products = torch.autograd.grad(
-                    [gradients[name] for name in curved],
-                    [leaves[name] for name in block.parameters],
-                    [along[name] for name in curved],
-                    retain_graph=True,
-                    allow_unused=True,
-                    materialize_grads=True,
-                )
+                with self._refusal(batch).naming():
+                    products = torch.autograd.grad(
+                        [gradients[name] for name in curved],
+                        [leaves[name] for name in block.parameters],
+                        [along[name] for name in curved],
+                        retain_graph=True,
+                        allow_unused=True,
+                        materialize_grads=True,
+                    )
                 block.put(row, torch.cat([product.reshape(-1) for product in products]))
         return result
 
     def _differentiated(self, batch: Batch, denominator: float) -> tuple[Differentiated, int]:
         """Parameters and gradients with their graph, and the bytes that the graph holds."""
         leaves = {name: value.detach().requires_grad_(True) for name, value in self.objective.variables().items()}
-        saved: list[Tensor] = []
+        refusal = None if self._complete else self._refusal(batch)
+        found, size = gradient_graph(self.objective, leaves, list(leaves.values()), batch, denominator, refusal)
+        self._complete = True
+        return (leaves, dict(zip(leaves, found, strict=True))), size
 
-        def pack(value: Tensor) -> Tensor:
-            saved.append(value.detach())
-            return value
-
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda value: value):
-            value = self.objective.numerator(leaves, batch, denominator)
-            found = torch.autograd.grad(
-                value, list(leaves.values()), create_graph=True, allow_unused=True, materialize_grads=True
-            )
-        return (leaves, dict(zip(leaves, found, strict=True))), memory_of(saved, leaves.values())
+    def _refusal(self, batch: Batch) -> Refusal:
+        return Refusal.of_layers(
+            self.objective,
+            batch,
+            'take one block after the other, Restricted(Hessian(objective, product="finite_difference"), parameters)',
+        )

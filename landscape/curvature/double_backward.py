@@ -6,13 +6,9 @@ import torch
 from torch import Tensor
 
 from landscape._data import Batch
-from landscape.curvature._keeping import Kept, memory_of
-from landscape.curvature._layers import double_backward_fails, unsupported
-from landscape.errors import InputError
+from landscape.curvature._gradient_graph import Refusal, gradient_graph
+from landscape.curvature._keeping import Kept
 from landscape.objective import Objective
-
-# How torch says that a backward pass has no derivative.
-UNSUPPORTED = ("is not implemented", "not implemented for", "once_differentiable")
 
 
 class DoubleBackward:
@@ -44,7 +40,7 @@ class DoubleBackward:
         if not gradient.requires_grad:  # The loss is linear in theta, or does not depend on it.
             return torch.zeros_like(vectors)
         again = self.kept.get(index) is found
-        try:
+        with self._refusal(batch).naming():
             return torch.stack(
                 [
                     torch.autograd.grad(
@@ -58,53 +54,15 @@ class DoubleBackward:
                     for place, vector in enumerate(vectors)
                 ]
             )
-        except RuntimeError as error:
-            if not any(words in str(error) for words in UNSUPPORTED):
-                raise
-            raise self._refusal(batch, str(error).splitlines()[0]) from error
 
     def _differentiated(self, batch: Batch, denominator: float) -> tuple[tuple[Tensor, Tensor], int]:
         """The gradient with its graph, theta, and the bytes that the graph holds."""
         theta = self.objective.theta.detach().requires_grad_(True)
-        saved: list[Tensor] = []
+        refusal = None if self._complete else self._refusal(batch)
+        variables = self.objective.variables(theta)
+        gradients, size = gradient_graph(self.objective, variables, [theta], batch, denominator, refusal)
+        self._complete = True
+        return (gradients[0], theta), size
 
-        def pack(value: Tensor) -> Tensor:
-            saved.append(value.detach())
-            return value
-
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda value: value):
-            value = self.objective.numerator(self.objective.variables(theta), batch, denominator)
-            if not value.requires_grad:
-                return (torch.zeros_like(theta), theta), 0
-            (gradient,) = torch.autograd.grad(
-                value, theta, create_graph=True, allow_unused=True, materialize_grads=True
-            )
-        if not self._complete:
-            if _is_cut(gradient):
-                raise self._refusal(batch, "it is marked as differentiable once, and torch would leave it out")
-            self._complete = True
-        return (gradient, theta), memory_of(saved, [theta])
-
-    def _refusal(self, batch: Batch, reason: str) -> InputError:
-        where = unsupported(self.objective, batch, double_backward_fails)
-        return InputError(
-            f'the backward pass of {where} cannot be differentiated; use product="forward_over_reverse" or '
-            f'"finite_difference" ({reason})'
-        )
-
-
-def _is_cut(gradient: Tensor) -> bool:
-    """Whether the graph of a gradient holds a node that only raises an error.
-
-    Nothing leads on from there, so that no derivative by theta ever visits it, and its part would silently be missing.
-    """
-    seen, waiting = set(), [gradient.grad_fn]
-    while waiting:
-        node = waiting.pop()
-        if node is None or node in seen:
-            continue
-        if node.name() == "torch::autograd::Error":
-            return True
-        seen.add(node)
-        waiting += [following for following, _ in node.next_functions]
-    return False
+    def _refusal(self, batch: Batch) -> Refusal:
+        return Refusal.of_layers(self.objective, batch, 'use product="forward_over_reverse" or "finite_difference"')

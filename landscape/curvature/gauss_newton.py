@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from landscape._data import Batch
+from landscape.curvature._gradient_graph import Refusal
 from landscape.curvature.operator import Operator, need_outputs
 from landscape.objective import Objective
 
@@ -66,8 +67,11 @@ class GaussNewton(Operator):
         loss = self.objective.of_output(tree_unflatten(leaves, tree), target, denominator)
         inputs = [leaf for leaf in leaves if leaf.requires_grad]
         slopes = torch.autograd.grad(loss, inputs, create_graph=True, allow_unused=True, materialize_grads=True)
+        refusal = Refusal.of_loss()
+        refusal.refuse_cut([loss, *slopes])
         inner = sum((slope * t).sum() for slope, t in zip(slopes, tangents, strict=True))
         if not isinstance(inner, Tensor) or not inner.requires_grad:  # The loss is linear in the output.
             return tree_unflatten([torch.zeros_like(leaf) for leaf in leaves], tree)
-        curved = torch.autograd.grad(inner, inputs, allow_unused=True, materialize_grads=True)
+        with refusal.naming():
+            curved = torch.autograd.grad(inner, inputs, allow_unused=True, materialize_grads=True)
         return tree_unflatten(list(curved), tree)

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from landscape._data import Batch
+from landscape.curvature._gradient_graph import Refusal
 from landscape.curvature.operator import Operator, need_outputs
 from landscape.objective import Objective
 
@@ -80,21 +81,28 @@ def split_product(
     loss = objective.of_output(tree_unflatten(ends, tree), batch[1], denominator)
     inner = [ends[index] for index in used]
     slopes = torch.autograd.grad(loss, inner, create_graph=True, allow_unused=True, materialize_grads=True)
+    of_loss, of_layers = Refusal.of_loss(), Refusal.of_layers(objective, batch)
+    if along_g is not None:
+        of_loss.refuse_cut([loss, *slopes])
     cotangents = [slope.detach().requires_grad_(True) for slope in slopes]
     (pulled,) = torch.autograd.grad(
         outputs, theta, cotangents, create_graph=True, allow_unused=True, materialize_grads=True
     )
+    of_layers.refuse_cut([pulled, *outputs])
     bent, straight = zero, zero
     if along_r is not None:
-        (bent,) = torch.autograd.grad(
-            pulled, theta, along_r, retain_graph=True, allow_unused=True, materialize_grads=True
-        )
+        with of_layers.naming():
+            (bent,) = torch.autograd.grad(
+                pulled, theta, along_r, retain_graph=True, allow_unused=True, materialize_grads=True
+            )
     if along_g is not None:
-        tangents = torch.autograd.grad(
-            pulled, cotangents, along_g, retain_graph=True, allow_unused=True, materialize_grads=True
-        )
+        with of_layers.naming():
+            tangents = torch.autograd.grad(
+                pulled, cotangents, along_g, retain_graph=True, allow_unused=True, materialize_grads=True
+            )
         rise = sum((slope * tangent).sum() for slope, tangent in zip(slopes, tangents, strict=True))
         if isinstance(rise, Tensor) and rise.requires_grad:  # Else the loss is linear in the output.
-            curved = torch.autograd.grad(rise, inner, allow_unused=True, materialize_grads=True)
+            with of_loss.naming():
+                curved = torch.autograd.grad(rise, inner, allow_unused=True, materialize_grads=True)
             (straight,) = torch.autograd.grad(outputs, theta, curved, allow_unused=True, materialize_grads=True)
     return straight, bent
