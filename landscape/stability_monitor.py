@@ -28,6 +28,8 @@ from landscape.stability import OptimizerView, check_view, optimizer_view
 PRODUCT_IN_STEPS = 4.0
 # The next piece may take as long as the slowest of so many; an interruption is forgotten after as many.
 PIECES = 40
+# What the next step of the training loses by a piece, in its caches, as a share of the piece: 7 % measured.
+AFTERMATH = 0.1
 # Of a warm start: part of it is random, so that another direction that has become the sharpest can be found.
 RANDOM_PART = 0.1
 # Products before the residual counts: that of the old eigenvector is small at once, whatever has become of the others.
@@ -46,9 +48,9 @@ class StabilityMonitor:
 
     With ``every="auto"`` a product is begun only if the slowest of late still fits into the budget. So the time of
     the measurements is at most this share of that of the training, from when the first product has been paid off, and
-    but for a product that takes longer than any of the forty pieces before it, until that is paid off. The clock is
-    that of the calls of :meth:`step`, on a GPU until it has finished; building the monitor is not in it, nor what the
-    training loses because a product has used its caches.
+    but for a product that takes longer than any of the forty pieces before it, until that is paid off. It is the time
+    in the calls of :meth:`step`, on a GPU until it has finished, and a tenth more for the caches that the next step
+    finds cold; building the monitor is not in it.
 
     A training is never stopped: where there is nothing to measure, such as a loss that is NaN, this is said once in a
     warning, and measuring is tried again.
@@ -135,7 +137,7 @@ class StabilityMonitor:
         self._work: Iterator[None] | None = None
         self._vector: Tensor | None = None
         self._pieces: deque[float] = deque(maxlen=PIECES)  # seconds of the pieces of late
-        # In calls of step, in measurements alone, and in waiting for what the training has put in the queue of a GPU.
+        # In calls of step, with the aftermath; in measurements; in waiting for what the training has given to a GPU.
         self._spent = self._working = self._waited = 0.0
         self._started = time.perf_counter()
 
@@ -172,7 +174,7 @@ class StabilityMonitor:
         loss : float or tensor, optional
             Of the step, for the record; a tensor is read only when a measurement begins.
         """
-        started, waited = time.perf_counter(), self._waited
+        started, waited, working = time.perf_counter(), self._waited, self._working
         self.steps += 1
         if isinstance(self.every, int):
             if self.steps % self.every == 0 and self._moves():
@@ -184,14 +186,14 @@ class StabilityMonitor:
                 self._work = self._measure(loss)
             self._advance()
         # Looking at the clock counts too: a step of a small network takes a millisecond.
-        self._spent += time.perf_counter() - started - (self._waited - waited)
+        self._spent += self._since(started, waited, working)
 
     def finish(self) -> None:
         """Complete a measurement that has begun, whatever it costs."""
-        started, waited = time.perf_counter(), self._waited
+        started, waited, working = time.perf_counter(), self._waited, self._working
         while self._work is not None:
             self._advance()
-        self._spent += time.perf_counter() - started - (self._waited - waited)
+        self._spent += self._since(started, waited, working)
 
     def record(self) -> Stability:
         """The measurements so far, to be saved and drawn."""
@@ -223,7 +225,14 @@ class StabilityMonitor:
         training = time.perf_counter() - self._started - self._spent
         # Before a product there are the copy and the gradient.
         guess = PRODUCT_IN_STEPS * training / self.steps if len(self._pieces) < 3 else 0.0
-        return self._spent + max(guess, *self._pieces, 0.0) <= self.share * training
+        cost = max(guess, *self._pieces, 0.0)
+        # The aftermath is still to come, in the time of the training.
+        return self._spent + cost <= self.share * (training - AFTERMATH * cost)
+
+    def _since(self, started: float, waited: float, working: float) -> float:
+        """What the measurements have cost since then."""
+        aftermath = AFTERMATH * (self._working - working)
+        return time.perf_counter() - started - (self._waited - waited) + aftermath
 
     def _advance(self) -> None:
         """One piece of the measurement, timed."""
@@ -245,7 +254,7 @@ class StabilityMonitor:
         self._synchronize()
         seconds = time.perf_counter() - started
         self._working += seconds
-        self._pieces.append(seconds)
+        self._pieces.append((1 + AFTERMATH) * seconds)
 
     def _synchronize(self) -> None:
         if self.objective.device.type == "cuda":
