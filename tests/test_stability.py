@@ -50,15 +50,15 @@ def test_the_view_is_that_of_the_function_that_is_descended(kind: str, in_object
     assert torch.allclose(view.gradient(), gradient * P**-0.5, rtol=1e-10)
 
 
-@pytest.mark.parametrize("kind", ["SGD", "Adam"])
+@pytest.mark.parametrize("kind", ["SGD", "Adam", "AdamW", "NAdam"])
 def test_a_recorded_checkpoint_has_the_view_of_the_live_optimizer(kind: str, tmp_path) -> None:
     model = mlp()
-    optimizer = getattr(torch.optim, kind)(model.parameters(), lr=0.01)
+    optimizer = getattr(torch.optim, kind)(model.parameters(), lr=0.01, weight_decay=0.02)
     with ls.Recorder(tmp_path / "run.h5", model, optimizer, every=1) as recorder:
         for _ in range(3):
             steps(model, optimizer, 1)
             recorder.step(loss=1.0)
-    run, objective = ls.Trajectory(tmp_path / "run.h5"), ls.Objective(mlp(), LOSS, points())
+    run, objective = ls.Trajectory(tmp_path / "run.h5"), ls.Objective(mlp(), LOSS, points(), weight_decay=0.02)
     recorded = ls.recorded_view(objective, run[-1], run.optimizer)
     live = ls.optimizer_view(ls.Objective(model, LOSS, points()), optimizer, model)
     vector = torch.linspace(-1, 1, 43, dtype=torch.float64)
