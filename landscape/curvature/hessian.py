@@ -162,18 +162,30 @@ class Hessian(Operator):
 
     def prepare(self) -> None:
         """Choose the way to compute products if that is left to us: the first rank tries (collective)."""
-        grid = self.grid
         if self._chosen is None:
-            self._chosen = grid.world.broadcast_object(self._fastest() if grid.rank == 0 else None)
+            self._chosen = self._asked(self._fastest)
         if self.deviation != self.deviation:
-            self.deviation = grid.world.broadcast_object(self._measured_deviation() if grid.rank == 0 else None)
+            self.deviation = self._asked(self._measured_deviation)
         if not self._compared:
-            self._compared = True
-            if not grid.world.broadcast_object(self._is_traced_well() if grid.rank == 0 else None):
+            self._compared = self._asked(self._is_traced_well)
+            if not self._compared:
                 raise InputError(
                     f'the trace for product="{self.product}" computes another function than the network, whose Hessian '
                     'double backward finds to be another one; use product="double_backward"'
                 )
+
+    def _asked(self, question: Callable[[], Any]) -> Any:
+        """What the first rank answers or refuses (collective)."""
+        answer, refusal = None, None
+        if self.grid.rank == 0:
+            try:
+                answer = question()
+            except InputError as error:
+                refusal = str(error)
+        answer, refusal = self.grid.world.broadcast_object((answer, refusal))
+        if refusal is not None:
+            raise InputError(refusal)
+        return answer
 
     def _way(self) -> Product:
         name = self._chosen or "double_backward"
