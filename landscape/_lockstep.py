@@ -5,15 +5,14 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Mapping
-from math import isfinite
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
+from landscape._arguments import check_positive, check_whole
 from landscape._durable import Recurrence
 from landscape.curvature import Operator
-from landscape.errors import InputError
 from landscape.krylov import Lanczos, gaussian
 from landscape.parallel.rows import RowPartition
 from landscape.records import SpectralDensity
@@ -149,9 +148,7 @@ class _Run:
 
 
 def _check(tol: float, max_products: int | None, seed: int) -> None:
-    if not (isfinite(tol) and tol > 0):
-        raise InputError(f"tol must be positive, not {tol}")
-    if max_products is not None and max_products < 1:
-        raise InputError(f"max_products must be at least 1, not {max_products}")
-    if seed < 0:
-        raise InputError(f"seed must not be negative, not {seed}")
+    check_positive("tol", tol)
+    if max_products is not None:
+        check_whole("max_products", max_products, 1)
+    check_whole("seed", seed, 0)

@@ -201,6 +201,7 @@ def plan(machine: Machine, ranks: int, steps: int, probes: int = 0, memory: str 
     shards = ranks // groups
     rounds = ceil(probes / groups) if probes else 1
     fixed = sum(value for value in (machine.product_bytes, machine.resident_bytes) if not isnan(value))
+    chosen = memory is None
     memory = memory or _fitting(machine, shards, steps, fixed)
     product, exchange, sweep = step_seconds(machine, shards, steps, memory)
     seconds = rounds * steps * (product + exchange + sweep)
@@ -216,7 +217,7 @@ def plan(machine: Machine, ranks: int, steps: int, probes: int = 0, memory: str 
         limits.append(f"{'latency' if slow else 'bandwidth'}: {exchange / (product + exchange + sweep):.0%} exchange")
     if probes and ranks % probes and groups < min(ranks, probes):
         limits.append(f"{probes} probes do not divide evenly by {ranks} ranks")
-    if memory != "full":
+    if memory != "full" and chosen:
         limits.append(f"the full basis does not fit into {in_words(machine.available_bytes)}: {memory}")
     if fixed + vectors > machine.available_bytes:
         limits.append(f"does not fit into {in_words(machine.available_bytes)} even so: more ranks or computers")

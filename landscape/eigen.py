@@ -7,7 +7,6 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator
-from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from landscape._arguments import check_positive, check_whole
 from landscape._durable import shards_of_first_rank
 from landscape.curvature import Operator
 from landscape.errors import InputError
@@ -63,10 +63,10 @@ def eigenpairs(
 
     Thick-restart Lanczos (Wu and Simon, SIAM J. Matrix Anal. Appl. 22 (2000) 602), which looks at the pairs after every
     product and spends fewer products than ARPACK at the same tolerance, criterion and basis size. A pair has converged
-    when ``‖Av - λv‖ <= tol · |λ|``, where eigenvalues below a thousandth of the largest count as that large. The
-    residuals come from the products of the run itself; one more product, with a random combination of all vectors,
-    checks them. If ``tol`` asks for less than the rounding of a product allows, the run ends there, with
-    ``converged`` false.
+    when ``‖Av - λv‖ <= tol · |λ|``, where eigenvalues below a thousandth of the largest count as that large, and of λ
+    a known multiple of the identity, such as weight decay, is left out. The residuals come from the products of the run
+    itself; one more product, with a random combination of all vectors, checks them. If ``tol`` asks for less than the
+    rounding of a product allows, the run ends there, with ``converged`` false.
 
     What is guaranteed: within its residual of every value lies an eigenvalue. The residuals are right up to the
     estimated rounding of the products (the worst that was measured, in float32: 1.43 times what was claimed). That none
@@ -274,6 +274,7 @@ class _DurableRun:
             which=settings["which"],
             tol=settings["tol"],
             size=settings["basis"],
+            shift=operator.known_shift,
             fresh=lambda index: random(FRESH + index),
             products_of=lambda shards: rows.shard(operator.apply_block(rows.gather(shards).T.contiguous()).T),
         )
@@ -449,16 +450,15 @@ def _check(
         )
     if which not in WHICH:
         raise InputError(f"unknown which {which!r}; choose {', '.join(WHICH[:-1])} or {WHICH[-1]}")
-    if k < 1:
-        raise InputError(f"k must be at least 1, not {k}")
+    check_whole("k", k, 1)
     if k > operator.n:
         raise InputError(f"k = {k} eigenpairs are asked for, but the operator has only n = {operator.n}")
-    if not (isfinite(tol) and tol > 0):
-        raise InputError(f"tol must be positive, not {tol}")
-    if max_products is not None and max_products < 1:
-        raise InputError(f"max_products must be at least 1, not {max_products}")
-    if block < 1:
-        raise InputError(f"block must be at least 1 start vector, not {block}")
+    check_positive("tol", tol)
+    if max_products is not None:
+        check_whole("max_products", max_products, 1)
+    if basis is not None:
+        check_whole("basis", basis, 1)
+    check_whole("block", block, 1, "start vector")
     pairs = _pairs(operator, k, which)
     least = min(pairs + 1 + block, operator.n)
     if basis is not None and basis < least:
@@ -467,5 +467,4 @@ def _check(
             f"basis = {basis} vectors are too few for {pairs} pairs{blocks}; give at least {least}, "
             f"better {max(LEAST_VECTORS, 2 * pairs + 10, pairs + 5 * block)}"
         )
-    if seed < 0:
-        raise InputError(f"seed must not be negative, not {seed}")
+    check_whole("seed", seed, 0)

@@ -398,13 +398,14 @@ class Objective:
     def _within_memory(
         self, contribution: Callable[[int, Batch, float], Tensor], index: int, batch: Batch, denominator: float
     ) -> Tensor:
-        def words() -> tuple[str, str]:
-            samples = batch_size(batch)
-            smaller = f"smaller micro-batches need less, such as micro_batch={samples // 2} (--micro-batch)"
-            return self.describe_batch(index), smaller if samples > 1 else "use a device with more memory"
-
-        with advised(words):
+        with advised(partial(self._out_of_memory, index, batch)):
             return contribution(index, batch, denominator)
+
+    def _out_of_memory(self, index: int, batch: Batch) -> tuple[str, str]:
+        """Where memory ended, and what to do about it."""
+        samples = batch_size(batch)
+        smaller = f"smaller micro-batches need less, such as micro_batch={samples // 2} (--micro-batch)"
+        return self.describe_batch(index), smaller if samples > 1 else "use a device with more memory"
 
     def describe_batch(self, index: int) -> str:
         """Name a micro-batch for a message."""
@@ -477,10 +478,11 @@ class Objective:
         for index in sorted(indices):
             batch = self._on_device(self._batches[index])
             try:
-                if self.opaque:
-                    self._bind_loss(self.variables(), partial(_swapped, self._loss.settle, batch))
-                else:
-                    self._loss.settle(lambda data: self.output(self.variables(), data), batch)
+                with advised(partial(self._out_of_memory, index, batch)):
+                    if self.opaque:
+                        self._bind_loss(self.variables(), partial(_swapped, self._loss.settle, batch))
+                    else:
+                        self._loss.settle(lambda data: self.output(self.variables(), data), batch)
             except (RuntimeError, TypeError, ValueError, IndexError) as error:
                 reason = str(error).splitlines()[0].rstrip(".") if str(error) else ""
                 raise InputError(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from landscape._arguments import check_whole
 from landscape.curvature import Hessian, Operator
 from landscape.eigen import settings_for, solve, start_vectors
 from landscape.errors import InputError
@@ -196,8 +197,7 @@ class _Along:
         if not isinstance(objective, Objective):
             raise InputError(f"a series needs the landscape.Objective of the run, not {type(objective).__name__}")
         for name, value in (("every", every), ("chain", chain)):
-            if value < 1:
-                raise InputError(f"{name} must be at least 1 checkpoint, not {value}")
+            check_whole(name, value, 1, "checkpoint")
         self.run = run if isinstance(run, Trajectory) else Trajectory(run)
         if len(self.run) == 0:
             raise InputError(f"{self.run.path} has no checkpoints; record some with landscape.Recorder")

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from landscape._arguments import check_positive, check_whole
 from landscape._budget import choose
 from landscape._complement import STEPS, Plan, reserved, short_runs, worth
 from landscape._durable import DurableLanczos, Recurrence
@@ -422,8 +423,7 @@ def _gradient_equivalents(worker: Operator, recurrences: list[Recurrence]) -> fl
 
 
 def _check_sampling(pairs: int, method: str) -> None:
-    if pairs < 0:
-        raise InputError(f"data_sampling must be a number of eigenvalues, such as 10, or 0, not {pairs}")
+    check_whole("data_sampling", pairs, 0)
     if pairs and method != "deflated":
         raise InputError(f'data_sampling needs resolved eigenvalues, which method="{method}" has none of')
 
@@ -437,10 +437,8 @@ def _check(
         )
     if method not in METHODS:
         raise InputError(f"unknown method {method!r}; choose {' or '.join(METHODS)}")
-    if not (isfinite(tol) and tol > 0):
-        raise InputError(f"tol must be positive, not {tol}")
+    check_positive("tol", tol)
     for name, value in (("max_products", max_products), ("probes", probes), ("steps", steps)):
-        if value is not None and value < 1:
-            raise InputError(f"{name} must be at least 1, not {value}")
-    if seed < 0:
-        raise InputError(f"seed must not be negative, not {seed}")
+        if value is not None:
+            check_whole(name, value, 1)
+    check_whole("seed", seed, 0)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 import landscape as ls
 from landscape.eigen import settings_for
@@ -40,13 +41,27 @@ def test_pairs_of_small_networks_are_those_of_the_dense_hessian(name: str) -> No
         assert np.abs(pairs.values - expected).max() <= 1e-9 * np.abs(values).max()
         residuals = np.linalg.norm(dense @ pairs.vectors - pairs.vectors * pairs.values, axis=0)
         assert np.abs(residuals - pairs.residuals).max() <= 1e-12 * pairs.scale
-        assert pairs.scale == pytest.approx(np.abs(values).max(), rel=1e-6)
+        decay = case.objective().weight_decay
+        assert pairs.scale == pytest.approx(np.abs(values - decay).max(), rel=1e-6)
         assert np.abs(pairs.vectors.T @ pairs.vectors - np.eye(len(pairs))).max() <= 1e-12
         largest = pairs.vectors[np.abs(pairs.vectors).argmax(0), np.arange(len(pairs))]
         assert (largest > 0).all()
         simple = np.abs(values[:, None] - expected).__lt__(1e-3 * pairs.scale).sum(0) == 1
         overlaps = np.abs((vectors[:, order[which]] * pairs.vectors).sum(0))[simple]
         assert overlaps.min(initial=1.0) >= 1 - 1e-8
+
+
+def test_weight_decay_hides_no_eigenvalue_of_the_lower_end() -> None:
+    # Relative to eigenvalues that weight decay makes large, residuals of the width of the bulk would be small.
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 12), nn.ReLU(), nn.Linear(12, 5))
+    data = torch.randn(200, 8), torch.randint(0, 5, (200,))
+    plain, decayed = (
+        ls.Hessian(ls.Objective(model, nn.CrossEntropyLoss(), data, weight_decay=decay)) for decay in (0.0, 50.0)
+    )
+    expected = ls.eigenpairs(plain, k=5, which="smallest").values
+    assert np.abs(ls.eigenpairs(decayed, k=5, which="smallest").values - 50 - expected).max() <= 1e-4
+    assert np.abs(ls.eigenpairs(2 * plain + 50, k=5, which="smallest").values - 50 - 2 * expected).max() <= 2e-4
 
 
 def test_the_record_knows_where_it_was_taken(tmp_path: Path) -> None:

@@ -76,6 +76,12 @@ class Combined(Derived):
                 text = f"-{term}" if factor < 0 else term
         return text
 
+    @property
+    def known_shift(self) -> float:
+        """The multiple of the identity that the operator is known to hold."""
+        inner = (factor * part.known_shift for factor, part in zip(self.factors, self.parts, strict=True))
+        return sum(inner, self.shift)
+
     def batch_product(self, batch: Batch, denominator: float, vector: Tensor) -> Tensor:
         """Sum of the parts' products of one micro-batch, without the shift; the parts must share their data."""
         if len({id(part.objective) for part in self.parts}) > 1:

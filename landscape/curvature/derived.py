@@ -70,6 +70,11 @@ class Derived(Operator):
         """The ranks that share the data."""
         return self.parts[0].grid
 
+    @property
+    def known_shift(self) -> float:
+        """The multiple of the identity that the operator is known to hold."""
+        return 0.0
+
     @abstractmethod
     def _products(self, vectors: Tensor) -> Tensor:
         """Products with the rows of ``(k, n)``, which every rank holds."""

@@ -71,6 +71,8 @@ class RestartedLanczos:
     products_of : callable, optional
         Row shards of several vectors, ``(rows, q)``, to those of their images (collective), where that is cheaper than
         q times ``product``.
+    shift : float
+        A multiple of the identity in the operator, such as weight decay: ``tol`` is relative to what is added to it.
 
     Attributes
     ----------
@@ -78,7 +80,7 @@ class RestartedLanczos:
     rotations : int
         How often the vectors of the basis were replaced.
     largest : float
-        The largest ``|λ|`` of a Ritz value that was looked at.
+        The largest ``|λ - shift|`` of a Ritz value that was looked at.
     error : float
         Of the residuals, as far as :meth:`check` has seen, in units of the eigenvalues; they contain it.
     """
@@ -95,9 +97,11 @@ class RestartedLanczos:
         size: int,
         fresh: Callable[[int], Tensor],
         products_of: Callable[[Tensor], Tensor] | None = None,
+        shift: float = 0.0,
     ) -> None:
         self.product = product
         self.products_of = products_of
+        self.shift = shift
         self.rows = rows
         self.wanted = wanted
         self.which = which
@@ -216,13 +220,14 @@ class RestartedLanczos:
         images = coupled @ coefficients
         bounds = np.linalg.norm(images[total:], axis=0)
         images[:total] -= coefficients * values
-        self.largest = max(self.largest, float(np.abs(values).max()))
+        sizes = np.abs(values - self.shift)
+        self.largest = max(self.largest, float(sizes.max()))
         order = by_interest(values, self.which)
         return RitzPairs(
             values[order],
             coefficients[:, order],
             np.hypot(np.linalg.norm(images, axis=0), self.error)[order],
-            self.tol * np.maximum(np.abs(values), SMALL * self.largest)[order],
+            self.tol * np.maximum(sizes, SMALL * self.largest)[order],
             bounds[order],
             (np.arange(total) >= locked)[order],
         )

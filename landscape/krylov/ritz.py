@@ -28,7 +28,8 @@ class RitzPairs:
         ``‖Av - λv‖`` as it follows from the products that were computed, exact to the rounding of one product; with the
         error of the last :meth:`RestartedLanczos.check`.
     limits : (m,) float64
-        Largest residual allowed: ``tol`` times ``|λ|``, or times a thousandth of the largest ``|λ|`` if that is more.
+        Largest residual allowed: ``tol`` times ``|λ|``, or times a thousandth of the largest ``|λ|`` if that is more, λ
+        without the known shift.
     bounds : (m,) float64
         The part of the residuals that more products can remove; the rest is rounding.
     active : (m,) bool

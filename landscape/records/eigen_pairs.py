@@ -28,11 +28,12 @@ class EigenPairs(Record):
         of one product, and checked by one more product with a random combination of all vectors, whose deviation is
         in it.
     converged : (k,) bool
-        Whether the residual is at most ``tol · max(|λ|, scale / 1000)``.
+        Whether the residual is at most ``tol · max(|λ|, scale / 1000)``, of λ a known multiple of the identity, such as
+        weight decay, being left out.
     tol : float
         Asked-for residual relative to ``|λ|``.
     scale : float
-        The largest ``|λ|`` that was seen, in units of λ.
+        The largest ``|λ|`` that was seen, without a known multiple of the identity, in units of λ.
     noise_floor : float
         Norm of the rounding error of one product, in units of λ: residuals below it mean nothing.
     which, operator : str

@@ -461,7 +461,11 @@ class SpectralDensity(Record):
             right += np.where(between, position * weights[upper], 0)
             if len(nodes) > 1:
                 # Eigenvalues also lie beyond the outermost nodes, but no farther than to where the next would be.
-                beyond = (x - nodes[-1]) / (nodes[-1] - nodes[-2]), (nodes[0] - x) / (nodes[1] - nodes[0])
+                least = np.finfo(float).tiny
+                beyond = (
+                    (x - nodes[-1]) / max(nodes[-1] - nodes[-2], least),
+                    (nodes[0] - x) / max(nodes[1] - nodes[0], least),
+                )
                 left += np.where(beyond[0] >= 0, np.clip(1 - beyond[0], 0, 1) * weights[-1], 0)
                 right += np.where(beyond[1] > 0, np.clip(1 - beyond[1], 0, 1) * weights[0], 0)
             places = self.nodes[mine]

@@ -29,6 +29,7 @@ FLOOR = 1 / 20  # of one eigenvalue's kernel height: what is lower stands for no
 POINTS = 1600  # of the curve: about one per printed dot
 # A band whose ends differ by less than this factor is hidden by the line on the logarithmic axis.
 NARROW = 1.05
+WIDE = 0.2  # a share of the eigenvalues with a wider interval is not named
 CAPTION_STEP = 0.145  # inches between the lines below the axes
 OPERATORS = {
     "hessian": "Hessian",
@@ -274,10 +275,16 @@ def _caption(
 
 def _facts(record: SpectralDensity, smoothing: str | None) -> list[list[str]]:
     """Rows of facts: what was found, how, and how much of the mass has no sign."""
-    ends = [f"λₘₐₓ = {number(record.lambda_max)}", f"λₘᵢₙ = {number(record.lambda_min)}"]
+    ends = [
+        f"λₘₐₓ {_bound(record, int(record.nodes.argmax()), '≥')} {number(record.lambda_max)}",
+        f"λₘᵢₙ {_bound(record, int(record.nodes.argmin()), '≤')} {number(record.lambda_min)}",
+    ]
     trace = [f"trace = {number(record.trace)} ± {number(record.trace_stderr, 1)}"] if isfinite(record.trace) else []
+    if trace and isfinite(record.trace_sampling_stderr):
+        trace = [f"{trace[0]} (other data: ± {number(record.trace_sampling_stderr, 1)})"]
     size = [f"n = {count(record.n)}"]
-    cost = [f"{plural(record.products, 'product')}, {plural(record.probes, 'probe')}"]
+    short = f" and {plural(record.complement_probes, 'short one')}" if record.complement_probes else ""
+    cost = [f"{plural(record.products, 'product')}, {plural(record.probes, 'probe')}{short}"]
     error = [f"predicted error {number(record.error, 2)} (asked: {number(record.tol, 2)})"]
     error = error if isfinite(record.error) else []
     zero = record.zero_threshold
@@ -299,6 +306,13 @@ def _write_caption(figure: Figure, lines: list[tuple[str, str]]) -> None:
 
 
 def _share(value: float, band: tuple[float, float]) -> str:
-    """A share of the eigenvalues with its 95 % interval."""
-    interval = f" ({100 * band[0]:.3g} to {100 * band[1]:.3g} %)" if band[1] > band[0] else ""
-    return f"{100 * value:.3g} %{interval}"
+    """A share of the eigenvalues with its 95 % interval; that alone where one heavy node decides the share."""
+    interval = f"{100 * band[0]:.3g} to {100 * band[1]:.3g} %"
+    if band[1] - band[0] > WIDE:
+        return interval
+    return f"{100 * value:.3g} %" + (f" ({interval})" if band[1] > band[0] else "")
+
+
+def _bound(record: SpectralDensity, index: int, sign: str) -> str:
+    """A node at an end of the spectrum is a bound where it has not converged."""
+    return "=" if record.resolved[index] or record.residuals[index] <= record.noise_floor else sign

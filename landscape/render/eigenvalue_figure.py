@@ -198,7 +198,7 @@ def _draw_series(
             "markeredgecolor": theme.WARNING,
         }  # fmt: skip
         axes.plot(places[open_ones], shown[open_ones], **look, zorder=6)
-    _name_ranks(axes, values[-1], colors, logarithmic)
+    _name_ranks(axes, series[-1], logarithmic)
     entries: list[tuple[Any, str]] = [(Rectangle((0, 0), 1, 1, color=theme.QUIET, alpha=0.25, lw=0), "± residual")]
     if any((~np.asarray(pairs.converged, bool)).any() for pairs in series):
         entries.append((Line2D([], [], **look), "not converged"))
@@ -214,21 +214,34 @@ def _draw_series(
     return entries
 
 
-def _name_ranks(axes: Axes, last: Array, colors: list[tuple[float, ...]], logarithmic: bool) -> None:
-    """λ₁, λ₂, … at the right end of the curves, as far as there is room."""
+def _name_ranks(axes: Axes, last: EigenPairs, logarithmic: bool) -> None:
+    """λ₁, λ₂, … and λₙ, λₙ₋₁, … from the other end at the right of the curves, as far as there is room."""
     taken: list[float] = []
-    for rank, value in enumerate(last):
+    names = [str(rank + 1).translate(SUBSCRIPTS) for rank in range(len(last))]
+    if last.which == "smallest":
+        names = [_from_below(rank) for rank in range(len(last))]
+    elif last.which == "both":
+        top = _from_the_top(last)
+        names[top:] = [_from_below(len(last) - 1 - rank) for rank in range(top, len(last))]
+    # The outermost of both ends come first: they are named where there is no room for all.
+    for rank in sorted(range(len(last)), key=lambda rank: min(rank, len(last) - 1 - rank)):
+        value = float(last.values[rank])
         if not np.isfinite(value) or (logarithmic and value <= 0):
             continue
         height = float(axes.transData.transform((0, value))[1])
         if any(abs(height - other) < 1.2 * theme.SMALL * axes.get_figure().dpi / 72 for other in taken):  # type: ignore[union-attr]
             continue
         taken.append(height)
-        text = "λ" + str(rank + 1).translate(SUBSCRIPTS)
+        text = "λ" + names[rank]
         axes.annotate(
             text, (1.0, value), xycoords=("axes fraction", "data"), xytext=(4, 0), textcoords="offset points",
             va="center", fontsize=theme.BODY - 1, color=theme.INK, annotation_clip=False,
         )  # fmt: skip
+
+
+def _from_below(rank: int) -> str:
+    """The index of the smallest, second smallest, …: n, n-1, … as a subscript."""
+    return "ₙ" if rank == 0 else "ₙ₋" + str(rank).translate(SUBSCRIPTS)
 
 
 def _noise(axes: Axes, floor: float, logarithmic: bool) -> list[tuple[Any, str]]:

@@ -223,7 +223,8 @@ def _draw_loss(axes: Axes, series: DensitySeries, edges: Array) -> None:
     axes.plot(loss, series.steps, linestyle="none", marker="o", markersize=2, color=theme.PALETTE[1])
     if logarithmic:
         axes.set_xscale("log", nonpositive="mask")
-        axes.xaxis.set_major_locator(LogLocator(numticks=3))
+        decades = np.log10(finite.max() / finite.min())
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if decades > 2 else (1.0, 3.0), numticks=4))
         axes.xaxis.set_minor_locator(NullLocator())
     else:
         axes.xaxis.set_major_locator(MaxNLocator(2, steps=[1, 2, 5, 10]))

@@ -94,6 +94,12 @@ class SpectrumCommand(Command[SpectrumJob]):
         if self.job.method == "deflated":
             identity["max_products"] = min(self.job.max_products or DEFAULT_PRODUCTS, self.operator.n)
         mode = choose_memory(self.operator, identity, self.job.memory, self.job.memory_budget)
+        if self.job.memory == "auto" and not mode.keeps_basis:
+            announce(
+                "spectrum: the Lanczos vectors do not fit (--memory-budget, --dry-run): memory minimal, which resolves "
+                "no eigenvalue",
+                self.operator.grid,
+            )
         return {**identity, "memory": mode.bits, "memory_budget": None}
 
     def compute(self, state: RunState, progress: Progress) -> SpectralDensity:
@@ -125,10 +131,20 @@ class SpectrumCommand(Command[SpectrumJob]):
         """The error, if it is larger than was asked for."""
         if result.converged:
             return None
-        return (
-            f"its predicted error {result.error:.2g} is larger than --tol {result.tol:g}; more products "
-            "(--max-products, or --steps and --probes) make it smaller"
-        )
+        return f"its predicted error {result.error:.2g} is larger than --tol {result.tol:g}; {self._remedy(result)}"
+
+    def _remedy(self, result: SpectralDensity) -> str:
+        """What would make the error smaller."""
+        if result.method == "classical":
+            return "more products (--steps, --probes) make it smaller"
+        if result.memory == "minimal":
+            return "without Lanczos vectors (memory minimal) nothing is resolved: a larger --memory-budget helps most"
+        if result.products < result.provenance["configuration"]["max_products"]:
+            return (
+                f"it ended after {result.products} products, where what is left is their rounding "
+                f"({result.noise_floor:.2g}): more accurate products (--precision, --product, float64) make it smaller"
+            )
+        return "more products (--max-products) make it smaller"
 
 
 class DensitySeriesCommand(SeriesCommand[SpectrumJob]):
@@ -167,5 +183,5 @@ class DensitySeriesCommand(SeriesCommand[SpectrumJob]):
         asked = float(result.facts["tol"][0])
         return (
             f"at {missing} of {len(result)} checkpoints the predicted error is larger than --tol {asked:g}; more "
-            "products (--max-products, or --steps and --probes) make it smaller"
+            f"products ({'--max-products' if self.job.method == 'deflated' else '--steps, --probes'}) make it smaller"
         )

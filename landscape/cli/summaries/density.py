@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from landscape.records import SpectralDensity
 
 UNIT = "loss per parameter²"
+# A share is not named if one heavy node on this or that side decides it: only its interval says something.
+WIDE = 0.2
+SAMPLED = 6  # eigenvalues whose error from data sampling is named
 MEMORY = {
     "selective": "Lanczos vectors orthogonalized only when needed",
     "host": "Lanczos vectors kept on the host",
@@ -26,8 +29,8 @@ def density_in_words(density: SpectralDensity) -> list[str]:
     near_zero = share_in_words(density.near_zero_mass, density.mass_band(-zero, zero))
     rows = [
         ("operator", f"{density.operator}, {density.method} method"),
-        ("largest eigenvalue", f"{density.lambda_max:.6g}  {UNIT}"),
-        ("smallest eigenvalue", f"{density.lambda_min:.6g}  {UNIT}"),
+        ("largest eigenvalue", end_in_words(density, "largest")),
+        ("smallest eigenvalue", end_in_words(density, "smallest")),
         ("trace", f"{density.trace:.6g} ± {density.trace_stderr:.2g}  {UNIT}"),
         ("eigenvalues", f"{density.n}, of which {resolved} resolved one by one"),
         (
@@ -48,10 +51,23 @@ def density_in_words(density: SpectralDensity) -> list[str]:
     return [f"  {name:<20} {text}" for name, text in rows]
 
 
+def end_in_words(density: SpectralDensity, end: str) -> str:
+    """The largest or the smallest node, and that it is a bound only where it has not converged."""
+    index = int(density.nodes.argmax() if end == "largest" else density.nodes.argmin())
+    value = f"{density.nodes[index]:.6g}"
+    if density.resolved[index] or density.residuals[index] <= density.noise_floor:
+        return f"{value}  {UNIT}"
+    return f"{'at least' if end == 'largest' else 'at most'} {value}  {UNIT}, not resolved (landscape eigenpairs is)"
+
+
 def share_in_words(mass: float, band: tuple[float, float]) -> str:
-    """A share of the eigenvalues with its 95 % interval."""
-    interval = f" ({100 * band[0]:.3g} to {100 * band[1]:.3g} %)" if band[1] > band[0] else ""
-    return f"{100 * mass:.3g} %{interval}"
+    """A share of the eigenvalues with its 95 % interval; that alone where the share says little."""
+    if band[1] <= band[0]:
+        return f"{100 * mass:.3g} %"
+    interval = f"{100 * band[0]:.3g} to {100 * band[1]:.3g} %"
+    if band[1] - band[0] > WIDE:
+        return f"{interval} (95 % interval)"
+    return f"{100 * mass:.3g} % (95 % interval {interval})"
 
 
 def error_in_words(density: SpectralDensity) -> str:
@@ -67,14 +83,18 @@ def error_in_words(density: SpectralDensity) -> str:
 def sampling_in_words(density: SpectralDensity) -> str:
     """How far the largest eigenvalues and the trace would move with other samples."""
     known = [index for index, value in enumerate(density.sampling_stderr) if isfinite(value)]
-    farthest = sorted(known, key=lambda index: -abs(density.nodes[index]))[:3]
-    text = "".join(f"{density.nodes[index]:.4g} ± {density.sampling_stderr[index]:.2g}, " for index in farthest)
+    farthest = sorted(known, key=lambda index: -abs(density.nodes[index]))
+    text = "".join(
+        f"{density.nodes[index]:.4g} ± {density.sampling_stderr[index]:.2g}, " for index in farthest[:SAMPLED]
+    )
+    text += f"{len(farthest) - SAMPLED} more in the file, " if len(farthest) > SAMPLED else ""
     return f"{text}trace ± {density.trace_sampling_stderr:.2g}, had other samples been drawn"
 
 
 def cost_in_words(density: SpectralDensity) -> str:
     """Products, seconds, and gradients that would have taken as long."""
     probes = f"{density.probes} probe{'s' if density.probes > 1 else ''}"
+    probes += f" and {density.complement_probes} short ones" if density.complement_probes else ""
     earlier = density.provenance.get("resumed_products", 0)
     probes += f" ({earlier} of them in an earlier run)" if earlier else ""
     gradients = f", as long as {density.gradient_equivalents:.0f} gradients" if density.gradient_equivalents > 0 else ""

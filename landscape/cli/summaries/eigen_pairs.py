@@ -45,7 +45,7 @@ def wanted_pairs(pairs: EigenPairs) -> int:
 
 def values_in_words(pairs: EigenPairs) -> list[str]:
     """The eigenvalues; of many only those at the ends."""
-    texts = [f"{value:.6g}" for value in pairs.values]
+    texts = [f"{value:.6g}{'' if done else '?'}" for value, done in zip(pairs.values, pairs.converged, strict=True)]
     if len(texts) > 4 * SHOWN:
         texts = [*texts[:SHOWN], "…", *texts[1 - SHOWN :]]
     lines = [", ".join(texts[start : start + SHOWN]) for start in range(0, len(texts), SHOWN)]
@@ -65,6 +65,7 @@ def convergence_in_words(pairs: EigenPairs) -> str:
     """How many pairs are as accurate as asked for."""
     wanted, there = wanted_pairs(pairs), int(pairs.converged.sum())
     verdict = "all" if there >= wanted else f"NOT ALL: {there}"
+    verdict += "" if there >= len(pairs) else " (the others have a question mark)"
     return f"{verdict} of {wanted} pairs, asked for a residual of {pairs.tol:g} · |λ|"
 
 

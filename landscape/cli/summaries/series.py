@@ -11,8 +11,8 @@ from landscape.cli.summaries.eigen_pairs import ENDS, UNIT
 if TYPE_CHECKING:
     from landscape.records import DensitySeries, EigenSeries
 
-# Steps that are printed; of a long series these many, evenly spread.
-ROWS = 8
+# All steps are printed of a series of so many; of a longer one these many, evenly spread.
+ALL, ROWS = 12, 8
 
 
 def eigen_series_in_words(series: EigenSeries) -> list[str]:
@@ -59,13 +59,14 @@ def density_series_in_words(series: DensitySeries) -> list[str]:
 
 def shown(length: int) -> list[int]:
     """Which checkpoints are printed."""
-    return sorted({round(place) for place in np.linspace(0, length - 1, min(length, ROWS))})
+    return list(range(length)) if length <= ALL else [round(place) for place in np.linspace(0, length - 1, ROWS)]
 
 
 def checkpoints_in_words(series: Any) -> str:
     """How many, from where to where, and the loss there."""
     steps, loss = series.steps, series.loss
-    return f"{len(series)}, of steps {steps[0]} to {steps[-1]}: loss {loss[0]:.6g} to {loss[-1]:.6g}"
+    listed = f"; {ROWS} of them:" if len(series) > ALL else ""
+    return f"{len(series)}, of steps {steps[0]} to {steps[-1]}: loss {loss[0]:.6g} to {loss[-1]:.6g}{listed}"
 
 
 def ends_in_words(values: np.ndarray) -> str:
