@@ -36,9 +36,32 @@ def longer(objective: ls.Objective, combination: Any, vector: torch.Tensor) -> d
     return found
 
 
+class Drawing(nn.Linear):
+    """Draws the same numbers in every call, which no trace can do."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            return super().forward(x + torch.randn_like(x))
+
+
+def refusals() -> list[str]:
+    """What is said of a network that cannot be traced."""
+    torch.manual_seed(0)
+    data = torch.randn(9, 4), torch.randint(0, 3, (9,))
+    objective = ls.Objective(Drawing(4, 3), nn.CrossEntropyLoss(), data, micro_batch=4)
+    found = []
+    for precision in (None, "bfloat16"):
+        try:
+            ls.Hessian(objective, "linearized", precision) @ torch.ones(15)
+        except ls.InputError as error:
+            found.append(str(error))
+    return found
+
+
 def main() -> None:
     grid = ls.ProcessGrid.world()
-    results: dict[str, Any] = {}
+    results: dict[str, Any] = {"refusals": refusals()}
     for dtype in (torch.float32, torch.float64):
         inputs, targets = data()
         objective = ls.Objective(

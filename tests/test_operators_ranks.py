@@ -26,3 +26,10 @@ def job(ranks: int) -> dict[str, Any]:
 def test_any_number_of_ranks_gives_the_same_bits(ranks: int, dtype: str) -> None:
     assert job(ranks)[dtype] == job(1)[dtype]
     assert job(ranks)["all ranks say the same"]
+
+
+def test_what_one_rank_cannot_trace_is_refused_on_all() -> None:
+    found = job(2)
+    assert found["all ranks say the same"]
+    assert len(found["refusals"]) == 2
+    assert all("cannot be traced: it draws random numbers" in text for text in found["refusals"])
