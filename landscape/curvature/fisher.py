@@ -6,11 +6,10 @@ import torch
 from torch import Tensor
 
 from landscape._data import Batch
-from landscape.curvature.operator import Operator, need_outputs
-from landscape.objective import Objective
+from landscape.curvature._of_outputs import OfOutputs
 
 
-class EmpiricalFisher(Operator):
+class EmpiricalFisher(OfOutputs):
     """Sum of the outer products of per-sample gradients over the loss's denominator, plus weight_decay · identity.
 
     With L = (1/D) Σᵢ cᵢ the matrix is ``(1/D) Σᵢ ∇cᵢ ∇cᵢᵀ``, at the targets of the data. A sample is one row of a
@@ -30,16 +29,8 @@ class EmpiricalFisher(Operator):
 
     name = "fisher"
 
-    def __init__(self, objective: Objective) -> None:
-        super().__init__(objective)
-        need_outputs(objective, "EmpiricalFisher")
-
     def batch_product(self, batch: Batch, denominator: float, vector: Tensor) -> Tensor:
         """Sum of ``∇cᵢ (∇cᵢ · v)`` over one micro-batch, ``(n,)``."""
-
-        def losses(theta: Tensor) -> Tensor:
-            return self.objective.per_sample(self.objective.output(self.objective.variables(theta), batch[0]), batch)
-
-        theta = self.objective.theta.detach()
+        theta, losses = self.objective.theta.detach(), self._losses(batch)
         slopes = torch.func.jvp(losses, (theta,), (vector,))[1]
         return torch.func.vjp(losses, theta)[1](slopes)[0]

@@ -11,11 +11,10 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from landscape._data import Batch
 from landscape.curvature._gradient_graph import Refusal
-from landscape.curvature.operator import Operator, need_outputs
-from landscape.objective import Objective
+from landscape.curvature._of_outputs import OfOutputs
 
 
-class GaussNewton(Operator):
+class GaussNewton(OfOutputs):
     """Mean of ``Jᵀ (∂²loss/∂output²) J`` over the data, plus weight_decay · identity (Schraudolph, 2002).
 
     For a loss that is convex in the output it has no negative eigenvalue. J is the Jacobian of the output.
@@ -32,10 +31,6 @@ class GaussNewton(Operator):
     """
 
     name = "gauss-newton"
-
-    def __init__(self, objective: Objective) -> None:
-        super().__init__(objective)
-        need_outputs(objective, "GaussNewton")
 
     def batch_product(self, batch: Batch, denominator: float, vector: Tensor) -> Tensor:
         """Sum of one micro-batch's Gauss-Newton matrix times a vector, ``(n,)``."""

@@ -9,12 +9,13 @@ from torch import Tensor
 
 from landscape._data import Batch
 from landscape._network import Selection
-from landscape.curvature.operator import Operator, need_outputs
+from landscape.curvature._of_outputs import OfOutputs
+from landscape.curvature.operator import Operator
 from landscape.objective import Objective
 from landscape.parallel import ProcessGrid
 
 
-class GradientCovariance(Operator):
+class GradientCovariance(OfOutputs):
     """Mean of ``(gᵢ - ḡ)(gᵢ - ḡ)ᵀ`` over the samples, where ḡ is the mean of the per-sample gradients gᵢ.
 
     The mean is the one that the loss takes: L = Σᵢ wᵢ ℓᵢ / D with D = Σᵢ wᵢ gives ``(1/D) Σᵢ wᵢ (∇ℓᵢ - ḡ)(∇ℓᵢ - ḡ)ᵀ``.
@@ -55,7 +56,6 @@ class GradientCovariance(Operator):
 
     def __init__(self, objective: Objective) -> None:
         super().__init__(objective)
-        need_outputs(objective, "GradientCovariance")
         objective.grid.meet("GradientCovariance")
         self.mean = objective.mean_of(objective.batch_gradient).to(self.dtype)
 
@@ -76,11 +76,7 @@ class GradientCovariance(Operator):
 
     def batch_product(self, batch: Batch, denominator: float, vector: Tensor) -> Tensor:
         """Sum of ``wᵢ (∇ℓᵢ - ḡ) ((∇ℓᵢ - ḡ) · v)`` over one micro-batch, ``(n,)``."""
-
-        def losses(theta: Tensor) -> Tensor:
-            return self.objective.per_sample(self.objective.output(self.objective.variables(theta), batch[0]), batch)
-
-        theta = self.objective.theta.detach()
+        theta, losses = self.objective.theta.detach(), self._losses(batch)
         values, slopes = torch.func.jvp(losses, (theta,), (vector,))[:2]
         weights = self.objective.shares(batch).to(values)
         counted = weights > 0

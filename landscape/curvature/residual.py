@@ -10,11 +10,11 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from landscape._data import Batch
 from landscape.curvature._gradient_graph import Refusal
-from landscape.curvature.operator import Operator, need_outputs
+from landscape.curvature._of_outputs import OfOutputs
 from landscape.objective import Objective
 
 
-class Residual(Operator):
+class Residual(OfOutputs):
     """``R = H - G``: the mean of ``Σₒ ∂loss/∂outputₒ · ∇²outputₒ`` over the data (Papyan, arXiv 1811.07062).
 
     Computed as it is written and not as a difference: the Hessian of the network's output weighted with the slopes of
@@ -41,10 +41,6 @@ class Residual(Operator):
 
     name = "residual"
     regularized = False
-
-    def __init__(self, objective: Objective) -> None:
-        super().__init__(objective)
-        need_outputs(objective, "Residual")
 
     def batch_product(self, batch: Batch, denominator: float, vector: Tensor) -> Tensor:
         """Sum of one micro-batch's residual matrix times a vector, ``(n,)``."""
