@@ -55,6 +55,7 @@ class Linearized:
         self.kept = Kept(budget)
         self.compiled = compiled
         self.precision = precision
+        self.point_kinds = _kinds(point_tensors(objective))
 
     def products(self, index: int | None, batch: Batch, denominator: float, vectors: Tensor) -> Tensor:
         """Sum of one micro-batch's Hessian times each vector, ``(k, n)``; what is kept is kept under ``index``."""
@@ -69,9 +70,7 @@ class Linearized:
 
     def _parts(self, batch: Batch, denominator: float) -> tuple[Part, Part]:
         leaves, tree = tree_flatten(batch)
-        # Views in a graph hold for tensors that lie in memory as those that it was traced with.
-        kinds = [_kind(value) for value in (*point_tensors(self.objective), *leaves)]
-        key = ("linearized", self.compiled, self.precision, str(tree), str(kinds))
+        key = ("linearized", self.compiled, self.precision, str(tree), self.point_kinds, _kinds(leaves))
         graphs: dict[Any, Any] = self.objective.graphs
         if key not in graphs:
             try:
@@ -84,8 +83,12 @@ class Linearized:
         return found
 
 
-def _kind(value: Any) -> Any:
-    return (tuple(value.shape), value.stride(), value.dtype) if isinstance(value, Tensor) else repr(value)
+def _kinds(values: Sequence[Any]) -> tuple[Any, ...]:
+    """What a graph is traced for. Its views hold only for tensors that lie in memory in the same way."""
+    return tuple(
+        (tuple(value.shape), value.stride(), value.dtype) if isinstance(value, Tensor) else repr(value)
+        for value in values
+    )
 
 
 def _compiled(parts: Split) -> tuple[Part, Part]:
