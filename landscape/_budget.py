@@ -79,6 +79,27 @@ def choose(
     )
 
 
+def check_fits(numbers: int, dtype: torch.dtype, device: torch.device, ranks_on_host: int, advice: str) -> None:
+    """Refuse what cannot fit into the memory that is installed.
+
+    Parameters
+    ----------
+    numbers : int
+        To be kept by this rank.
+    advice : str
+        What needs less.
+
+    Raises
+    ------
+    InputError
+    """
+    need, there = float(numbers * dtype.itemsize), SHARE * _installed(device, ranks_on_host)
+    if need > there:
+        raise InputError(
+            f"the Lanczos vectors need up to {in_words(need)} per rank, there are {in_words(there)}: {advice}"
+        )
+
+
 def _installed(device: torch.device, ranks_on_host: int) -> float:
     if device.type == "cuda":
         import torch

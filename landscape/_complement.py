@@ -48,7 +48,7 @@ def reserved(limit: int) -> Plan:
     Examples
     --------
     >>> reserved(60), reserved(90), reserved(200)
-    (Plan(probes=0, steps=3), Plan(probes=6, steps=3), Plan(probes=6, steps=6))
+    (Plan(probes=0, steps=4), Plan(probes=4, steps=4), Plan(probes=6, steps=6))
     """
     products = max(0, min(int(SHARE * limit), limit - LEAST_STEPS))
     steps = max(STEPS, products // PROBES)

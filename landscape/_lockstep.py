@@ -11,6 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from landscape._arguments import check_positive, check_whole
+from landscape._budget import check_fits
 from landscape._durable import Recurrence
 from landscape.curvature import Operator
 from landscape.krylov import Lanczos, gaussian
@@ -56,6 +57,15 @@ def densities_in_lockstep(
     _check(tol, max_products, seed)
     started = time.monotonic()
     runs = {name: _Run(operator, tol, max_products, seed) for name, operator in operators.items()}
+    first = next(iter(operators.values()), None)
+    if first is not None:
+        check_fits(
+            sum(run.limit * run.rows.rows for run in runs.values()),
+            first.dtype,
+            first.device,
+            first.grid.ranks_on_host,
+            "give a smaller max_products or more ranks, or take one after the other by spectral_density",
+        )
     sweeps = 0
     total = max(run.limit for run in runs.values())
     while active := [name for name, run in runs.items() if not run.done()]:

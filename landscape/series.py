@@ -18,7 +18,7 @@ from landscape.objective import Objective
 from landscape.parallel import ProcessGrid
 from landscape.parallel.tasks import share_tasks
 from landscape.records import DensitySeries, EigenSeries, SpectralDensity
-from landscape.records.series import record_parts
+from landscape.records.series import record_from, record_parts
 from landscape.spectrum import spectral_density
 from landscape.store import RunState
 from landscape.trajectory import Trajectory
@@ -179,7 +179,7 @@ def spectra_along(
 
     results, facts = along.compute("spectra_along", options, compute, state, progress)
     losses = np.array([one.pop("loss") for _, one in results])
-    densities = [SpectralDensity(**{**arrays, **one}) for arrays, one in results]
+    densities = [record_from(SpectralDensity, arrays, one) for arrays, one in results]
     return DensitySeries.of(densities, loss=losses, **facts)
 
 

@@ -6,6 +6,7 @@ import dataclasses
 import os
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from math import hypot, isfinite, sqrt
 from typing import Any
 
@@ -134,7 +135,7 @@ def spectral_density(
     4.0
     """
     _check(operator, tol, max_products, method, probes, steps, seed)
-    _check_sampling(data_sampling, method)
+    _check_sampling(operator, data_sampling, method)
     operator.grid.meet("spectral_density")
     started = time.monotonic()
     settings: dict[str, Any] = {"method": method, "tol": tol, "seed": seed}
@@ -303,14 +304,15 @@ def _density(operator: Operator, recurrences: list[Recurrence], settings: dict[s
     traces = []
     for one in recurrences:
         counted = settings["method"] == "deflated" and MODES[settings["memory"]].keeps_basis
-        rule, companion, resolved, cell = _rules(one, n, counted)
-        traces.append(_trace(one, n, counted))
+        estimate, companion = _rules(one, n, counted)
+        traces.append(_trace(one, n, estimate))
+        rule = estimate.rule
         pieces["nodes"].append(rule.nodes)
         pieces["weights"].append(rule.weights / count)
-        pieces["resolved"].append(resolved)
-        pieces["residuals"].append(np.zeros_like(rule.residuals) if one.exhausted else rule.residuals)
+        pieces["resolved"].append(estimate.resolved)
+        pieces["residuals"].append(rule.residuals)
         pieces["probe"].append(np.full(len(rule.nodes), one.probe))
-        pieces["cell"].append(cell)
+        pieces["cell"].append(estimate.cell)
         pieces["companion_nodes"].append(companion.nodes)
         pieces["companion_weights"].append(companion.weights / count)
         pieces["companion_probe"].append(np.full(len(companion.nodes), one.probe))
@@ -349,42 +351,61 @@ def _with_sampling(density: SpectralDensity, sampling: Sampling | None) -> Spect
     return dataclasses.replace(density, sampling_stderr=stderr, trace_sampling_stderr=sampling.trace_stderr)
 
 
-def _rules(
-    one: Recurrence, n: int, counted: bool
-) -> tuple[Quadrature, Quadrature, NDArray[np.bool_], NDArray[np.int64]]:
-    """The quadrature of a run, its companion, which nodes of the first are resolved and whose mass they carry."""
+@dataclass(frozen=True)
+class _Estimate:
+    """What one run says.
+
+    Attributes
+    ----------
+    rule : Quadrature
+        Of the density.
+    resolved : (m,) bool
+        Of its nodes.
+    cell : (m,) int64
+        Which coarse node the mass comes from.
+    coarse, counts, simple
+        The nodes of the Gauss rule, how many eigenvalues each stands for, and which are resolved.
+    """
+
+    rule: Quadrature
+    resolved: NDArray[np.bool_]
+    cell: NDArray[np.int64]
+    coarse: Array
+    counts: Array
+    simple: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, rule: Quadrature, n: int, resolved: NDArray[np.bool_]) -> _Estimate:
+        """The rule as it is."""
+        return cls(rule, resolved, np.arange(len(rule.nodes)), rule.nodes, n * rule.weights, resolved)
+
+
+def _rules(one: Recurrence, n: int, counted: bool) -> tuple[_Estimate, Quadrature]:
+    """The estimate of a run, and its companion rule."""
     rule = gauss(one.alpha, one.beta)
-    whole = np.arange(len(rule.nodes))
+    if one.exhausted:
+        rule = dataclasses.replace(rule, residuals=np.zeros_like(rule.residuals))
     if not counted:
         companion = rule if one.exhausted else anti_gauss(one.alpha, one.beta)
-        return rule, companion, np.zeros(len(whole), bool), whole
+        return _Estimate.of(rule, n, np.zeros(len(rule.nodes), bool)), companion
     if one.exhausted:
         deflation = deflate(rule, n, exhausted=True)
         rule = dataclasses.replace(rule, weights=deflation.weights)
-        return rule, rule, deflation.resolved, whole
+        return _Estimate.of(rule, n, deflation.resolved), rule
     alpha, beta = peaked(one.alpha, one.beta)
-    companion, _, _ = _refined(anti_gauss(alpha, beta), n, one.complement)
-    rule, resolved, cell = _refined(gauss(alpha, beta), n, one.complement)
-    return rule, companion, resolved, cell
+    companion = _refined(anti_gauss(alpha, beta), n, one.complement).rule
+    return _refined(gauss(alpha, beta), n, one.complement), companion
 
 
-def _refined(
-    rule: Quadrature, n: int, complement: Sequence[Quadrature]
-) -> tuple[Quadrature, NDArray[np.bool_], NDArray[np.int64]]:
-    """Exact weights for what has converged, smooth counts and finer steps for the rest; resolved nodes, cells."""
-    counts, resolved = _counts(rule, n, complement)
-    spread, cell = spread_out(rule, counts, resolved, n)
-    return spread, resolved[cell], cell
-
-
-def _counts(rule: Quadrature, n: int, complement: Sequence[Quadrature]) -> tuple[Array, NDArray[np.bool_]]:
-    """How many eigenvalues each node stands for, and which nodes are resolved."""
+def _refined(rule: Quadrature, n: int, complement: Sequence[Quadrature]) -> _Estimate:
+    """Exact weights for what has converged, smooth counts and finer steps for the rest."""
     deflation = deflate(rule, n)
-    counts, resolved = n * deflation.weights, deflation.resolved
-    smooth = smooth_counts(rule.nodes, counts, resolved)
+    raw, resolved = n * deflation.weights, deflation.resolved
+    counts = smooth_counts(rule.nodes, raw, resolved)
     if complement and np.count_nonzero(~resolved) > 2:
-        smooth = match_moments(rule, counts, smooth, resolved, complement, _degree(complement))
-    return smooth, resolved
+        counts = match_moments(rule, raw, counts, resolved, complement, _degree(complement))
+    spread, cell = spread_out(rule, counts, resolved, n)
+    return _Estimate(spread, resolved[cell], cell, rule.nodes, counts, resolved)
 
 
 def _degree(complement: Sequence[Quadrature]) -> int:
@@ -392,26 +413,17 @@ def _degree(complement: Sequence[Quadrature]) -> int:
     return 2 * (min(len(rule.nodes) for rule in complement) if complement else STEPS) - 1
 
 
-def _trace(one: Recurrence, n: int, counted: bool) -> tuple[float, float]:
+def _trace(one: Recurrence, n: int, estimate: _Estimate) -> tuple[float, float]:
     """n times the mean eigenvalue, and the standard error that the Dirichlet law gives the unresolved part."""
-    rule = gauss(one.alpha, one.beta)
-    if not counted:
-        counts, resolved = n * rule.weights, np.zeros(len(rule.nodes), bool)
-    elif one.exhausted:
-        deflation = deflate(rule, n, exhausted=True)
-        counts, resolved = n * deflation.weights, deflation.resolved
-    else:
-        rule = gauss(*peaked(one.alpha, one.beta))
-        counts, resolved = _counts(rule, n, one.complement)
-    nodes, mass = rule.nodes, float(counts[~resolved].sum())
+    nodes, counts, bulk = estimate.coarse, estimate.counts, ~estimate.simple
+    mass = float(counts[bulk].sum())
     rounding = one.rounding * sqrt(n)
     if mass == 0:
         return float(counts @ nodes), rounding
-    share = counts[~resolved] / mass
-    variance = max(float(share @ nodes[~resolved] ** 2 - (share @ nodes[~resolved]) ** 2), 0.0)
-    probes = 1 + len(one.complement)
-    probe = mass * sqrt(2 * variance / ((n - int(resolved.sum()) + 2) * probes))
-    return float(counts @ nodes), hypot(probe, rounding)
+    share = counts[bulk] / mass
+    variance = max(float(share @ nodes[bulk] ** 2 - (share @ nodes[bulk]) ** 2), 0.0)
+    degrees = (n - np.count_nonzero(estimate.simple) + 2) * (1 + len(one.complement))
+    return float(counts @ nodes), hypot(mass * sqrt(2 * variance / degrees), rounding)
 
 
 def _gradient_equivalents(worker: Operator, recurrences: list[Recurrence]) -> float:
@@ -422,9 +434,19 @@ def _gradient_equivalents(worker: Operator, recurrences: list[Recurrence]) -> fl
     return sum(one.products for one in recurrences) * worker.seconds / worker.products / gradient_seconds
 
 
-def _check_sampling(pairs: int, method: str) -> None:
+def _check_sampling(operator: Operator, pairs: int, method: str) -> None:
     check_whole("data_sampling", pairs, 0)
-    if pairs and method != "deflated":
+    if not pairs:
+        return
+    objective = getattr(operator, "objective", None)
+    if objective is None:
+        raise InputError(f"data_sampling needs data, which {operator.name} has none of: it is a function")
+    if objective.batches < 2:
+        raise InputError(
+            "data_sampling compares micro-batches, and there is only one: give micro_batch (--micro-batch), such as "
+            f"{max(objective.samples // 10, 1)}"
+        )
+    if method != "deflated":
         raise InputError(f'data_sampling needs resolved eigenvalues, which method="{method}" has none of')
 
 

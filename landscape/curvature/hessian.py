@@ -47,8 +47,6 @@ SHARE = 0.25
 # gradient per product, and a density takes about a hundred products. Counted and not timed, so that the choice is the
 # same in every run and on any number of ranks.
 WORTH_TRACING = 2.5e9
-# Only if double backward is clearly faster is it chosen over the trace, so that the noise of a timing decides nothing.
-CLEARLY = 1.2
 # Largest relative distance between two ways to compute one product; more means that the trace is not the function.
 # ReLUs at zero to rounding fall on either side.
 AGREEMENT = {torch.float32: 1e-2, torch.float64: 1e-6}
@@ -65,8 +63,8 @@ class Hessian(Operator):
         ``"linearized"``: traced, with the part that does not depend on the vector kept. ``"compiled"``: the same
         through a compiler, worth it for thousands of products. ``"double_backward"``: for every layer.
         ``"forward_over_reverse"``: with the least memory. ``"finite_difference"``: from gradients alone. ``"auto"``:
-        linearized if the data are so many operations that tracing pays, the network can be traced, and double backward
-        is not clearly faster on one micro-batch; otherwise double backward. Whatever is traced is compared with double
+        linearized if the data are so many operations that tracing pays and the network can be traced, otherwise double
+        backward; never by a timing, so that every run chooses the same. Whatever is traced is compared with double
         backward on the first micro-batch, where that works.
     precision : "bfloat16" or "tf32", optional
         Of the matrix products and convolutions inside a product (linearized or compiled); theta, vectors and sums keep
@@ -80,6 +78,8 @@ class Hessian(Operator):
     ----------
     deviation : float
         ``‖Hv - H'v‖ / ‖Hv‖`` of a random v for the reduced precision, 0 without one, NaN before the first product.
+    preparation_seconds : float
+        Spent on choosing, tracing, compiling and comparing before the first product, not counted among its seconds.
 
     Raises
     ------
@@ -99,6 +99,7 @@ class Hessian(Operator):
     product = "auto"
     precision: str | None = None
     deviation = 0.0
+    preparation_seconds = 0.0
     _chosen: str | None = None
     _compared = True  # a trace that was asked for, with double backward
 
@@ -158,12 +159,18 @@ class Hessian(Operator):
 
     def facts(self) -> dict[str, Any]:
         """How products were computed, for provenance."""
-        return {"product": self.chosen, "precision": self.precision or "full", "deviation": self.deviation}
+        return {
+            "product": self.chosen,
+            "precision": self.precision or "full",
+            "deviation": self.deviation,
+            "preparation_seconds": self.preparation_seconds,
+        }
 
     def prepare(self) -> None:
         """Choose the way to compute products if that is left to us: the first rank tries (collective)."""
+        started = time.perf_counter()
         if self._chosen is None:
-            self._chosen = self._asked(self._fastest)
+            self._chosen = self._asked(self._best)
         if self.deviation != self.deviation:
             self.deviation = self._asked(self._measured_deviation)
         if not self._compared:
@@ -173,6 +180,7 @@ class Hessian(Operator):
                     f'the trace for product="{self.product}" computes another function than the network, whose Hessian '
                     'double backward finds to be another one; use product="double_backward"'
                 )
+        self.preparation_seconds += time.perf_counter() - started
 
     def _asked(self, question: Callable[[], Any]) -> Any:
         """What the first rank answers or refuses (collective)."""
@@ -197,25 +205,22 @@ class Hessian(Operator):
         reduced = {"precision": torch.bfloat16} if self.precision == "bfloat16" else {}
         return PRODUCTS[self._chosen or "double_backward"](objective, budget, **reduced)
 
-    def _fastest(self) -> str:
-        """The faster of the ways that agree on the first micro-batch."""
+    def _best(self) -> str:
+        """Tracing where it pays and agrees with double backward on the first micro-batch."""
         first = next(iter(self.objective.mine()), None)
         if first is None:
             return "double_backward"
         vector = self._random_vector()
         with self.objective.scope():
-            usual = DoubleBackward(self.objective, self._budget)
             if _operations(self.objective, first) * self.objective.batches < WORTH_TRACING:
                 return "double_backward"
-            expected = _timed(usual, first, vector)[0]
-            seconds = _timed(usual, first, vector)[1]  # The first call of anything is slow.
-            traced = Linearized(self.objective, self._budget)
+            expected = DoubleBackward(self.objective, 0.0).products(None, *first[1:], vector)
+            traced = self._ways["linearized"] = Linearized(self.objective, self._budget)
             try:
-                found = _timed(traced, first, vector)[0]
-                less = _timed(traced, first, vector)[1]
+                found = traced.products(*first, vector)
             except (InputError, RuntimeError, NotImplementedError, TypeError):
                 return "double_backward"
-        return "linearized" if _agree(found, expected) and less <= CLEARLY * seconds else "double_backward"
+        return "linearized" if _agree(found, expected) else "double_backward"
 
     def _is_traced_well(self) -> bool:
         """Whether traced products of the first micro-batch are those of double backward, if there are both."""
@@ -268,16 +273,6 @@ def _operations(objective: Objective, first: tuple[int, Batch, float]) -> float:
     with FlopCounterMode(display=False) as counter:
         objective.batch_gradient(*first[1:])
     return float(counter.get_total_flops())
-
-
-def _timed(way: Product, first: tuple[int, Batch, float], vector: Tensor) -> tuple[Tensor, float]:
-    """A product with one micro-batch, and its seconds."""
-    index, batch, denominator = first
-    started = time.perf_counter()
-    result = way.products(index, batch, denominator, vector)
-    if result.is_cuda:
-        torch.cuda.synchronize(result.device)
-    return result, time.perf_counter() - started
 
 
 def _check_precision(precision: str, product: str, objective: Objective) -> None:

@@ -20,8 +20,8 @@ from landscape.parallel.rows import RowPartition
 from landscape.parallel.sums import magnitude
 
 # How long the unit of cost is measured, and how often at the most.
-TIMED_SECONDS = 0.2
-MOST_REPEATS = 9
+TIMED_SECONDS = 0.02
+MOST_REPEATS = 3
 
 
 class Operator(ABC):
@@ -175,10 +175,10 @@ class Operator(ABC):
             self.objective.mean_of(self.objective.batch_gradient)
             return time.perf_counter() - started
 
-        # The first call of anything is slow, and one short time is mostly noise.
         first = seconds()
-        repeats = self.grid.world.broadcast_object(int(min(max(TIMED_SECONDS / first, 1), MOST_REPEATS)))
-        return float(np.median([seconds() for _ in range(repeats)]))
+        # The first call of anything is slow, and one short time is mostly noise.
+        repeats = self.grid.world.broadcast_object(int(min(TIMED_SECONDS / first, MOST_REPEATS)))
+        return float(np.median([seconds() for _ in range(repeats)])) if repeats else first
 
     def to_scipy(self) -> Any:
         """The operator as a float64 ``scipy.sparse.linalg.LinearOperator`` (its products are collective)."""

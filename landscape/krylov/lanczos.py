@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from math import sqrt
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,7 @@ def rounding_seen(asymmetry: list[float], n: int, least: float) -> float:
     least : float
         Rounding of storing a vector, in units of the eigenvalues.
     """
-    seen = sqrt(n) * float(np.median(np.abs(asymmetry))) / NORMAL_MEDIAN if asymmetry else 0.0
+    seen = sqrt(n) * median(map(abs, asymmetry)) / NORMAL_MEDIAN if asymmetry else 0.0
     return max(seen, least)
 
 

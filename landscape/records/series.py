@@ -6,14 +6,17 @@ import dataclasses
 import operator as operators
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from landscape.errors import InputError
 from landscape.records.eigen_pairs import EigenPairs
 from landscape.records.record import Array, Record
 from landscape.records.spectral_density import SpectralDensity
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -226,6 +229,24 @@ def record_parts(record: Any, left_out: Sequence[str] = ()) -> tuple[dict[str, N
     arrays = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
     facts = {name: value for name, value in values.items() if isinstance(value, (bool, int, float, str))}
     return arrays, facts
+
+
+def record_from(kind: type[Made], arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> Made:
+    """The record with these parts, as :func:`record_parts` took them.
+
+    Raises
+    ------
+    InputError
+        If there are parts that the record does not have.
+    """
+    found = {**arrays, **facts}
+    unknown = sorted(set(found) - {one.name for one in dataclasses.fields(kind)})  # type: ignore[arg-type]
+    if unknown:
+        raise InputError(
+            f"a half-done run was written by another version of landscape (it knows {', '.join(unknown)}): drop its "
+            "state (--overwrite) and start again"
+        )
+    return kind(**found)
 
 
 def _row(index: int, length: int) -> int:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 UNIT = "loss per parameter²"
 # A share is not named if one heavy node on this or that side decides it: only its interval says something.
 WIDE = 0.2
+WORTH_SAYING = 0.5  # seconds before the first product
 SAMPLED = 6  # eigenvalues whose error from data sampling is named
 MEMORY = {
     "selective": "Lanczos vectors orthogonalized only when needed",
@@ -108,4 +109,6 @@ def way_in_words(provenance: Mapping[str, Any]) -> str:
     if "product" not in facts:
         return ""
     off = f" in {facts['precision']}, off by {facts['deviation']:.1g}" if facts["precision"] != "full" else ""
-    return f" ({str(facts['product']).replace('_', ' ')}{off})"
+    before = facts.get("preparation_seconds", 0.0)
+    tracing = f", after {before:.2g} s of tracing" if before > WORTH_SAYING else ""
+    return f" ({str(facts['product']).replace('_', ' ')}{off}{tracing})"
