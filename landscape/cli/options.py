@@ -7,12 +7,15 @@ from typing import Annotated
 
 import typer
 
+from landscape.zoo import names
+
 Source = Annotated[
     str | None,
     typer.Option(
         "--objective",
         metavar="SOURCE",
-        help="zoo:NAME, FILE.py:function or module:function that returns an Objective.",
+        help="FILE.py:function or module:function that returns an Objective, or zoo:NAME of a small trained network: "
+        f"{', '.join(names())}.",
     ),
 ]
 Settings = Annotated[

@@ -28,7 +28,8 @@ SCALES = ("linear", "symlog")
 FLOOR = 1 / 20  # of one eigenvalue's kernel height: what is lower stands for no eigenvalue at all
 POINTS = 1600  # of the curve: about one per printed dot
 # A band whose ends differ by less than this factor is hidden by the line on the logarithmic axis.
-NARROW = 1.05
+NARROW = 1.1
+MOSTLY = 0.95  # of the visible curve
 WIDE = 0.2  # a share of the eigenvalues with a wider interval is not named
 CAPTION_STEP = 0.145  # inches between the lines below the axes
 OPERATORS = {
@@ -114,7 +115,7 @@ def density(
             entries.append(((area, line), f"{names[index]}, {resolved} resolved"))
         else:
             band = f", {100 * level:g} % band" if level > 0 else ""
-            if level > 0 and np.all((high < NARROW * low) | (curve < floor)):
+            if level > 0 and np.mean((high < NARROW * low)[curve >= floor]) > MOSTLY:
                 band += " (narrower than the line)"
             entries.append(((area, line), f"{names[index]}{band}"))
         if stems is not None and len(records) == 1:

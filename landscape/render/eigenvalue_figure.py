@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 LEFT, RIGHT, HEIGHT, LINE = 0.74, 0.55, 2.9, 0.145  # inches
 LOGARITHMIC_RANGE = 30
+HIDDEN = 0.003  # of the height: a band of half that is behind the line
 SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 ENDS = {
     "largest": "largest",
@@ -199,7 +200,9 @@ def _draw_series(
         }  # fmt: skip
         axes.plot(places[open_ones], shown[open_ones], **look, zorder=6)
     _name_ranks(axes, series[-1], logarithmic)
-    entries: list[tuple[Any, str]] = [(Rectangle((0, 0), 1, 1, color=theme.QUIET, alpha=0.25, lw=0), "± residual")]
+    hidden = not logarithmic and float(np.nanmax(residuals)) < HIDDEN * (top - bottom)
+    words = "± residual" + (" (narrower than the lines)" if hidden else "")
+    entries: list[tuple[Any, str]] = [(Rectangle((0, 0), 1, 1, color=theme.QUIET, alpha=0.25, lw=0), words)]
     if any((~np.asarray(pairs.converged, bool)).any() for pairs in series):
         entries.append((Line2D([], [], **look), "not converged"))
     entries += _noise(axes, max(pairs.noise_floor for pairs in series), logarithmic)

@@ -43,6 +43,14 @@ class EigenpairsJob(SeriesJob):
         return {**super().configuration(), **own, **({"chain": self.chain_length} if self.along else {})}
 
     @property
+    def pairs_in_words(self) -> str:
+        """Which pairs are asked for."""
+        if self.which == "both":
+            return f"{self.k} eigenpairs at each end"
+        kind = "largest in magnitude" if self.which == "magnitude" else self.which
+        return f"{self.k} {kind} eigenpair{'s' if self.k > 1 else ''}"
+
+    @property
     def chain_length(self) -> int:
         """Checkpoints of a series that one rank takes one after the other."""
         from landscape.series import CHAIN
@@ -66,7 +74,7 @@ class EigenpairsCommand(Command[EigenpairsJob]):
         self.operator = self.job.operator_of(objective_of(self.job))
         objective = self.operator.objective
         announce(
-            f"eigenpairs: {self.job.k} {self.job.which} of the {self.job.operator} of {self.job.objective}, "
+            f"eigenpairs: {self.job.pairs_in_words} of the {self.job.operator} of {self.job.objective}, "
             f"{objective.n} parameters, {objective.samples} samples",
             grid,
         )
@@ -130,7 +138,7 @@ class EigenSeriesCommand(SeriesCommand[EigenpairsJob]):
     @property
     def what(self) -> str:
         """What is computed, for the first line."""
-        return f"{self.job.k} {self.job.which} of the {self.job.operator}"
+        return f"{self.job.pairs_in_words} of the {self.job.operator}"
 
     def identity(self, function: dict[str, Any]) -> dict[str, Any]:
         """With what the library chooses by itself."""

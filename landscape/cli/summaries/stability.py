@@ -19,7 +19,7 @@ def stability_in_words(record: Stability) -> list[str]:
             ("measurements", f"{len(record)}, at steps {record.steps[0]} to {record.steps[-1]}"),
             ("last sharpness", f"{record.sharpness[-1]:.6g} ± {record.residuals[-1]:.2g}"),
             ("last threshold", f"{record.threshold[-1]:.6g}, {record.rule}"),
-            ("sharpness/threshold", f"{record.ratio[-1]:.3g} at the end, at most {record.ratio[highest]:.3g} "
+            ("sharpness/threshold", f"{record.ratio[-1]:.3g} at the last one, at most {record.ratio[highest]:.3g} "
              f"(step {record.steps[highest]})"),
             ("gradient", f"{100 * record.gradient_share[-1]:.3g} % of its squared length along the sharpest direction"),
         ]  # fmt: skip
