@@ -13,6 +13,12 @@ from landscape.errors import ComputeError
 SIGNS = ("not enough memory", "can't allocate memory", "out of memory")
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that an allocation failed."""
+    known = isinstance(error, (torch.OutOfMemoryError, MemoryError))
+    return known or any(sign in str(error).lower() for sign in SIGNS)
+
+
 @contextmanager
 def advised(words: Callable[[], tuple[str, str]]) -> Iterator[None]:
     """Turn an allocation that fails inside into a :class:`~landscape.ComputeError`.
@@ -25,8 +31,7 @@ def advised(words: Callable[[], tuple[str, str]]) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        known = isinstance(error, (torch.OutOfMemoryError, MemoryError))
-        if not known and not any(sign in str(error).lower() for sign in SIGNS):
+        if not is_out_of_memory(error):
             raise
         where, advice = words()
         first = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__

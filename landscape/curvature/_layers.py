@@ -21,6 +21,15 @@ def forward_over_reverse_fails(function: Callable[..., Tensor], state: Any) -> b
     return False
 
 
+def forward_fails(function: Callable[..., Tensor], state: Any) -> bool:
+    """Whether a function has no forward derivative."""
+    try:
+        torch.func.jvp(function, (state,), (state,))
+    except Exception:
+        return True
+    return False
+
+
 def double_backward_fails(function: Callable[..., Tensor], state: dict[str, Tensor]) -> bool:
     """Whether the gradient of a function has no gradient."""
     leaves = {name: value.detach().requires_grad_(True) for name, value in state.items()}

@@ -32,5 +32,6 @@ class EmpiricalFisher(OfOutputs):
     def batch_product(self, batch: Batch, denominator: float, vector: Tensor) -> Tensor:
         """Sum of ``∇cᵢ (∇cᵢ · v)`` over one micro-batch, ``(n,)``."""
         theta, losses = self.objective.theta.detach(), self._losses(batch)
-        slopes = torch.func.jvp(losses, (theta,), (vector,))[1]
+        with self._forward_mode(batch):
+            slopes = torch.func.jvp(losses, (theta,), (vector,))[1]
         return torch.func.vjp(losses, theta)[1](slopes)[0]

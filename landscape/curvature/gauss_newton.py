@@ -50,7 +50,8 @@ class GaussNewton(OfOutputs):
             return self.objective.output(self.objective.variables(theta), data)
 
         theta = self.objective.theta.detach()
-        value, tangent = torch.func.jvp(output, (theta,), (vector,))[:2]
+        with self._forward_mode((data, target)):
+            value, tangent = torch.func.jvp(output, (theta,), (vector,))[:2]
         curved = self._loss_curvature(value, tangent, target, denominator)
         return value, tangent, curved, lambda cotangent: torch.func.vjp(output, theta)[1](cotangent)
 

@@ -77,7 +77,8 @@ class GradientCovariance(OfOutputs):
     def batch_product(self, batch: Batch, denominator: float, vector: Tensor) -> Tensor:
         """Sum of ``wᵢ (∇ℓᵢ - ḡ) ((∇ℓᵢ - ḡ) · v)`` over one micro-batch, ``(n,)``."""
         theta, losses = self.objective.theta.detach(), self._losses(batch)
-        values, slopes = torch.func.jvp(losses, (theta,), (vector,))[:2]
+        with self._forward_mode(batch):
+            values, slopes = torch.func.jvp(losses, (theta,), (vector,))[:2]
         weights = self.objective.shares(batch).to(values)
         counted = weights > 0
         # Centred before it is squared: the difference of two second moments would cancel where the mean dominates.

@@ -128,3 +128,21 @@ def test_a_layer_with_a_backward_pass_of_its_own_may_have_a_second_derivative() 
         block.put(expected[rows], block.take(matrix[rows]))
     assert (blocks @ identity - expected).norm() <= 1e-12 * matrix.norm()
     assert (ls.Hessian(objective) @ identity - matrix).norm() <= 1e-12 * matrix.norm()
+
+
+class OnlyBackward(nn.Module):
+    """Its function has no forward derivative."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return Cube.apply(x)
+
+
+@pytest.mark.parametrize("kind", [ls.GaussNewton, ls.EmpiricalFisher, ls.GradientCovariance])
+def test_a_layer_without_a_forward_derivative_is_named(kind: Any) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4), OnlyBackward(), nn.Linear(4, 2)).double()
+    objective = ls.Objective(model, nn.MSELoss(), (torch.randn(6, 3).double(), torch.randn(6, 2).double()))
+    with pytest.raises(
+        ls.InputError, match=r"layer 1 \(OnlyBackward\) has no forward derivative, which " + kind.__name__
+    ):
+        kind(objective) @ torch.ones(objective.n, dtype=torch.float64)
