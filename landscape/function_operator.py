@@ -41,8 +41,9 @@ class FunctionOperator(Operator):
         self.arrays = arrays
         self.products = 0
         self.seconds = 0.0
-        self._n, self._dtype, self._device = n, dtype, checked_device(device)
-        self._grid = grid if grid is not None else ProcessGrid.world()
+        grid = grid if grid is not None else ProcessGrid.world()
+        self._n, self._dtype, self._device = n, dtype, checked_device(device, grid)
+        self._grid = grid.for_device(self._device)
 
     @property
     def n(self) -> int:

@@ -54,7 +54,7 @@ class Objective:
     samples : int, optional
         Use a random subset of this size, chosen by ``seed``.
     device : torch.device or str, optional
-        Default: where the model is.
+        Default: where the model is. With several ranks on a host, "cuda" means one GPU per rank.
     grid : ProcessGrid, optional
         Default: all ranks of the job.
     reduction : "mean" or "sum", optional
@@ -97,7 +97,7 @@ class Objective:
         self.grid.meet("Objective")
         self.weight_decay = float(weight_decay)
         self.metrics = dict(metrics or {})
-        self._network = Network(model, parameters, None if device is None else checked_device(device))
+        self._network = Network(model, parameters, None if device is None else checked_device(device, self.grid))
         self._loss = Loss(loss, weight, reduction, self._network.theta.device)
         fixed = freeze(data, micro_batch, samples, seed)
         self._batches, self.samples, self.data_digest = fixed.batches, sum(fixed.sizes), fixed.digest
@@ -495,10 +495,12 @@ class Objective:
         facts = {
             "the parameters' names and shapes": str(list(zip(self.names, map(tuple, self.shapes), strict=True))),
             "dtype or weight_decay": f"{self.dtype} {self.weight_decay!r}",
+            "the kind of device": self.device.type,
             "the number of micro-batches": str(len(self._batches)),
             "the data (unseeded shuffle or augmentation? a DistributedSampler?)": self.data_digest,
         }
         check_same(facts, self.grid.world)
+        self.grid = self.grid.for_device(self.device)
         self._share_point()
 
     def _share_point(self) -> None:
@@ -544,8 +546,8 @@ class Objective:
         return point_digest(self.theta, {**self.fixed, **self.buffers})
 
 
-def checked_device(device: torch.device | str) -> torch.device:
-    """A device that this installation of torch has.
+def checked_device(device: torch.device | str, grid: ProcessGrid | None = None) -> torch.device:
+    """A device that this installation of torch has; "cuda" is the GPU of this rank of `grid`.
 
     Raises
     ------
@@ -553,7 +555,7 @@ def checked_device(device: torch.device | str) -> torch.device:
         If it is unknown or not there.
     """
     try:
-        found = torch.device(device)
+        found = torch.device(device) if grid is None else grid.own_device(torch.device(device))
         torch.empty(0, device=found)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0].rstrip(".")

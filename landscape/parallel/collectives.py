@@ -27,7 +27,7 @@ class Collectives(ABC):
     rank, size : int
         Which rank of the group this is, and of how many.
     name : str
-        "serial" or "mpi".
+        "serial", "mpi" or "mpi+nccl".
     """
 
     rank: int

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _watch: Watch | None = None
 _process = 0
+_at_end: list[Callable[[], Any]] = []
 
 
 def install(watch: Watch, finalize: bool) -> None:
@@ -69,6 +70,11 @@ def end_all_ranks(error: BaseException, message: str) -> None:
         _end(_watch, error, lambda: print(message, file=sys.stderr, flush=True))
 
 
+def at_end(action: Callable[[], Any]) -> None:
+    """Do something when all ranks have come to their ends, so that none can wait for this one any more."""
+    _at_end.append(action)
+
+
 def exit_code(error: BaseException) -> int:
     """Return with what the process ends: 2 for InputError, 130 for an interrupt, the code of SystemExit, 1 for others.
 
@@ -107,6 +113,8 @@ def _leave(watch: Watch, finalize: bool) -> None:
         return
     watch.leave()
     if not watch.doomed:
+        for action in reversed(_at_end):
+            action()
         if finalize:
             MPI.Finalize()
         return

@@ -18,6 +18,8 @@ from landscape.parallel.collectives import Collectives, Serial
 from landscape.parallel.starting import siblings_watched
 
 if TYPE_CHECKING:
+    import torch
+
     from landscape.parallel.mpi import Meetings
 
 _lock = threading.Lock()
@@ -52,9 +54,11 @@ class ProcessGrid:
     world, data : Collectives
         Among all ranks, and among those of this rank's group.
     backend : str
-        "serial" or "mpi".
+        "serial", "mpi" or, where tensors go from GPU to GPU, "mpi+nccl".
     ranks_on_host : int
         How many ranks share this computer.
+    local_rank : int
+        This rank among them.
 
     Examples
     --------
@@ -88,6 +92,7 @@ class ProcessGrid:
         self._meetings = meetings
         self._facts = facts or {}
         self.ranks_on_host = int(self._facts.get("ranks_on_host", 1))
+        self.local_rank = int(self._facts.get("local_rank", 0))
 
     @classmethod
     def serial(cls) -> ProcessGrid:
@@ -132,6 +137,41 @@ class ProcessGrid:
             facts=self._facts,
         )
 
+    def own_device(self, device: torch.device) -> torch.device:
+        """Return `device`, but for "cuda" on a host with several ranks: the GPU of this one, made the current one.
+
+        That is number `local_rank` modulo the number of GPUs. What else in this process says "cuda" then means it, too.
+        """
+        from landscape.parallel.device import device_of_rank
+
+        own = device_of_rank(device, self.local_rank, self.ranks_on_host)
+        if own != device:
+            import torch
+
+            torch.cuda.set_device(own)
+        return own
+
+    def for_device(self, device: torch.device) -> ProcessGrid:
+        """Return this grid with the collectives for tensors of `device`, all ranks' of the same kind (collective).
+
+        For the host, and on one rank, that is this grid. For GPUs a probe decides at the first call whether tensors go
+        from one to the other or through host memory: see `landscape.parallel.device`.
+        """
+        from landscape.parallel.device import BACKENDS, collectives_for
+        from landscape.parallel.mpi import Mpi
+
+        if device.type not in BACKENDS or self.size == 1 or not isinstance(self.world, Mpi):
+            return self
+        world, reason = collectives_for(self.world, device)
+        return ProcessGrid(
+            world,
+            world if self.data is self.world else self.data,
+            probe_groups=self.probe_groups,
+            communicator=self._communicator,
+            meetings=self._meetings,
+            facts={**self._facts, **({"staged_because": reason} if reason else {})},
+        )
+
     def alone(self) -> ProcessGrid:
         """Return a grid of this rank on its own."""
         return ProcessGrid(Serial(), Serial(), facts=self._facts)
@@ -148,9 +188,17 @@ class ProcessGrid:
             self._meetings.meet(name)
 
     def describe(self) -> dict[str, Any]:
-        """Return what a result should say about how it was computed: ranks, groups, threads, libraries."""
+        """Return what a result should say about how it was computed: ranks, groups, threads, libraries.
+
+        With tensors on GPUs, also why they go through host memory, if they do (`staged_because`), and the collectives
+        of the probe groups if they differ from those of all ranks (`data_backend`).
+        """
+        mixed = self.data.size > 1 and self.data.name != self.backend
+        staged = self.size > 1 and "staged_because" in self._facts
         return {
             "backend": self.backend,
+            **({"data_backend": self.data.name} if mixed else {}),
+            **({"staged_because": self._facts["staged_because"]} if staged else {}),
             "ranks": self.size,
             "probe_groups": self.probe_groups,
             "data_shards": self.data_shards,
@@ -226,6 +274,7 @@ def _start() -> ProcessGrid:
     facts = {
         "threads": threads,
         "ranks_on_host": host.Get_size(),
+        "local_rank": host.Get_rank(),
         "hosts": hosts,
         "mpi": launching.first_line(library),
         "launcher": found.name if found is not None else "none",

@@ -270,7 +270,7 @@ class Meetings:
 
 def _pieces(tensor: Tensor) -> Iterator[np.ndarray[Any, Any]]:
     """Yield flat host views of a tensor of any device, at most CHUNK_ELEMENTS each; what is written there goes back."""
-    _check_dtype(tensor)
+    check_dtype(tensor)
     values = tensor.detach()
     if tensor.is_cpu and tensor.is_contiguous() and tensor.numel() <= CHUNK_ELEMENTS:
         yield values.numpy().reshape(-1)
@@ -287,7 +287,7 @@ def _pieces(tensor: Tensor) -> Iterator[np.ndarray[Any, Any]]:
 
 
 def _host(tensor: Tensor) -> np.ndarray[Any, Any]:
-    _check_dtype(tensor)
+    check_dtype(tensor)
     flat: np.ndarray[Any, Any] = tensor.detach().cpu().contiguous().view(-1).numpy()
     return flat
 
@@ -313,7 +313,8 @@ def _split(values: np.ndarray[Any, Any]) -> Iterator[np.ndarray[Any, Any]]:
         yield values[start : start + CHUNK_ELEMENTS]
 
 
-def _check_dtype(tensor: Tensor) -> None:
+def check_dtype(tensor: Tensor) -> None:
+    """Raise InputError unless ranks can exchange `tensor`."""
     import torch
 
     if tensor.dtype not in (torch.int64, torch.float64, torch.float32):

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import math
+import time
+import warnings
 
 import pytest
 import torch
+import torch.distributed as dist
 
 from landscape.errors import ComputeError, InputError
-from landscape.parallel import Collectives, ProcessGrid, exact_sum, mpi, order_free_sum
+from landscape.objective import Objective
+from landscape.parallel import Collectives, ProcessGrid, device, exact_sum, mpi, order_free_sum
 from landscape.parallel.watch import Watch
 
 TERMS, N = 11, 4321
@@ -70,6 +74,7 @@ def check_rows(world: Collectives) -> None:
             full = whole.to(torch.int64) * (rank + 1)
             rows = world.reduce_scatter_rows(full, counts)
             assert torch.equal(rows, mine.to(torch.int64) * sum(range(1, size + 1)))
+            assert torch.equal(full, whole.to(torch.int64) * (rank + 1))
             assert rows.dtype == torch.int64
 
 
@@ -134,6 +139,88 @@ def check_grid(grid: ProcessGrid) -> None:
     grid.meet("three")
 
 
+HOST = torch.device("cpu")
+
+
+def chosen(world: mpi.Mpi, backend: str, seconds: float = 60.0) -> tuple[mpi.Mpi, str, list[str]]:
+    """What the probe decides, why, and the warnings of this rank."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        return *device.choose(world, HOST, backend, seconds), [str(one.message) for one in caught]
+
+
+def check_fallback(world: mpi.Mpi) -> None:
+    """Whatever goes wrong on one rank, all go through host memory, for the same reason, with one warning."""
+    last = world.rank == world.size - 1
+
+    def wrong(group: device.DeviceGroup, where: torch.device) -> None:
+        if last:
+            raise ArithmeticError("a sum came out wrong.\nDetails")
+
+    def slow(group: device.DeviceGroup, where: torch.device) -> None:
+        time.sleep(1.5 if last else 0.0)
+
+    def refused(limit: object) -> None:
+        raise OSError("no port")
+
+    cases = [
+        ("backend", None, None, "this torch has no smoke signals (rank 0)"),
+        ("exercise", wrong, "gloo", f"ArithmeticError: a sum came out wrong (rank {world.size - 1})"),
+        ("exercise", slow, "gloo", "no answer within 1 s"),
+        ("_serve", refused, "gloo", "OSError: no port"),
+    ]
+    if world.size == 1:
+        del cases[2]  # it takes as long as it waits
+    else:
+        who = ", ".join(map(str, range(world.size)))
+        cases.append(("identity", lambda where: ("host", 0), "gloo", f"ranks {who} share one device; start"))
+    for name, replacement, backend, expected in cases:
+        kept = getattr(device, name, None)
+        if replacement is not None:
+            setattr(device, name, replacement)
+        collectives, reason, warned = chosen(world, backend or "smoke signals", 1.0 if replacement is slow else 60.0)
+        if replacement is not None:
+            setattr(device, name, kept)
+        assert collectives is world and reason.startswith(expected), reason
+        assert [reason in text for text in warned] == [True] * (world.rank == 0), warned
+
+
+def check_choice(grid: ProcessGrid) -> None:
+    """An objective on a device with collectives of its own uses them, and says so; its numbers keep their bits."""
+
+    def build(grid: ProcessGrid) -> Objective:
+        torch.manual_seed(0)
+        model, data = torch.nn.Linear(5, 3), (torch.randn(24, 5), torch.randn(24, 3))
+        return Objective(model, torch.nn.MSELoss(), data, micro_batch=2, grid=grid)
+
+    plain = build(grid)
+    assert plain.grid is grid and grid.for_device(HOST) is grid
+    device.BACKENDS["cpu"] = "gloo"
+    fast = build(grid)
+    assert fast.grid.for_device(HOST).world is fast.grid.world is fast.grid.data  # found once
+    assert build(fast.grid).grid.world is fast.grid.world
+    assert torch.equal(fast.gradient(), plain.gradient())
+    assert fast.loss() == plain.loss()
+    facts = fast.grid.describe()
+    assert facts["backend"] == "mpi+gloo" and "staged_because" not in facts and "data_backend" not in facts
+    check_grid(fast.grid)
+    if grid.size == 4:
+        assert fast.grid.split(2).describe()["data_backend"] == "mpi"
+    del device.BACKENDS["cpu"]
+
+
+def check_reason_is_told(grid: ProcessGrid) -> None:
+    device.BACKENDS["cpu"] = "smoke signals"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        device._chosen.clear()
+        staged = grid.for_device(HOST)
+    assert staged.world is grid.world
+    assert staged.describe() == grid.describe() | {"staged_because": "this torch has no smoke signals (rank 0)"}
+    assert "staged_because" not in staged.alone().describe()
+    del device.BACKENDS["cpu"]
+
+
 grid = make_grid()
 for chunk in (mpi.CHUNK_ELEMENTS, 3):
     mpi.CHUNK_ELEMENTS = chunk
@@ -145,6 +232,20 @@ mpi.CHUNK_ELEMENTS = 1000
 check_reductions(grid.world)
 digests = check_sums(grid.world)
 check_grid(grid)
+if dist.is_available() and dist.is_gloo_available():
+    world, reason, warned = chosen(grid.world, "gloo")
+    assert (world.name, reason, warned) == ("mpi+gloo", "", [])
+    assert isinstance(world, device.DeviceCollectives) and not dist.is_initialized()
+    check_rows(world)
+    check_reductions(world)
+    check_input(world)
+    assert check_sums(world) == digests
+    if grid.size in (1, 3):
+        check_fallback(grid.world)
+    if grid.size > 1:
+        check_choice(grid)
+if grid.size > 1:
+    check_reason_is_told(grid)
 assert grid.world.all_gather_object(digests) == [digests] * grid.size
 if grid.rank == 0:
     facts = grid.describe()
