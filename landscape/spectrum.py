@@ -440,7 +440,7 @@ def _check_sampling(operator: Operator, pairs: int, method: str) -> None:
         return
     objective = getattr(operator, "objective", None)
     if objective is None:
-        raise InputError(f"data_sampling needs data, which {operator.name} has none of: it is a function")
+        raise InputError(f"data_sampling needs data, which {operator.name} does not have")
     if objective.batches < 2:
         raise InputError(
             "data_sampling compares micro-batches, and there is only one: give micro_batch (--micro-batch), such as "

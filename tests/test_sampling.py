@@ -90,7 +90,8 @@ def test_it_is_stored_printed_and_resumed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("message", "options"),
     [
-        ("data_sampling must be a number of eigenvalues", {"data_sampling": -1}),
+        ("data_sampling must not be negative", {"data_sampling": -1}),
+        ("data_sampling must be a whole number", {"data_sampling": 1.5}),
         ("data_sampling needs resolved eigenvalues", {"data_sampling": 2, "method": "classical"}),
         (
             "data_sampling needs eigenvectors, which memory='minimal' does not keep",
@@ -100,4 +101,11 @@ def test_it_is_stored_printed_and_resumed(tmp_path: Path) -> None:
 )
 def test_what_has_no_eigenvectors_is_refused(message: str, options: dict[str, object]) -> None:
     with pytest.raises(ls.InputError, match=message):
-        ls.spectral_density(Diagonal(np.linspace(0, 1, 300)), **options)  # type: ignore[arg-type]
+        ls.spectral_density(ls.Hessian(wide(0)), **options)  # type: ignore[arg-type]
+
+
+def test_what_has_no_data_to_compare_is_refused() -> None:
+    with pytest.raises(ls.InputError, match="data_sampling needs data, which diagonal does not have"):
+        ls.spectral_density(Diagonal(np.linspace(0, 1, 300)), data_sampling=2)
+    with pytest.raises(ls.InputError, match=r"only one: give micro_batch \(--micro-batch\), such as 20"):
+        ls.spectral_density(ls.Hessian(regression(0, micro_batch=200)), data_sampling=2)
