@@ -131,10 +131,17 @@ class DeviceGroup:
     def shutdown(self) -> None:
         """End the group; every rank has made its last call."""
         self._group.shutdown()
+        self._forget()
 
     def abort(self) -> None:
         """End the group, whatever the other ranks do."""
         self._group.abort()
+        self._forget()
+
+    def _forget(self) -> None:
+        """End the threads of the group and of the store now, in this order, and not while the interpreter ends."""
+        self._group = None
+        self._store = None
 
     def _in_place(self, tensor: Tensor, start: Callable[[Tensor], Any]) -> None:
         values = tensor.detach()

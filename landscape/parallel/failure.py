@@ -16,6 +16,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -114,7 +115,8 @@ def _leave(watch: Watch, finalize: bool) -> None:
     watch.leave()
     if not watch.doomed:
         for action in reversed(_at_end):
-            action()
+            with suppress(Exception):  # nothing that fails now may keep MPI from being finalized
+                action()
         if finalize:
             MPI.Finalize()
         return
