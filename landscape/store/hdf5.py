@@ -29,6 +29,9 @@ SCHEMA_VERSION = 1
 FORMAT = "landscape"
 UPGRADE = "upgrade with: pip install --upgrade landscape-spectra"
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
+# How a heap begins: its name, version 1, three zeros; and how much of a file is searched for heaps.
+HEAP = b"GCOL\x01\0\0\0"
+LOOKED_AT = 1 << 24
 JSON_KEYS = "json_keys"
 RESERVED = {"format", "schema_version", "kind", "content_sha256", "configuration_sha256", JSON_KEYS}
 CURVATURE = "loss per parameter²"
@@ -205,6 +208,7 @@ def read_file(path: Path, kinds: set[str]) -> tuple[str, Groups, Arrays]:
 def opened(path: Path, kinds: set[str]) -> Iterator[tuple[str, h5py.File]]:
     """Open a file of one of these kinds: its kind and itself; errors as those of `read_file`."""
     _check_signature(path)
+    _check_heaps(path)
     try:
         with h5py.File(path, "r", locking=False) as file:
             if file.attrs.get("format") != FORMAT:
@@ -324,6 +328,29 @@ def _check_signature(path: Path) -> None:
         raise InputError(
             f"{path} is not an HDF5 file, so it is no result of landscape; give a file that landscape wrote"
         )
+
+
+def _check_heaps(path: Path) -> None:
+    """Refuse a file in whose texts the HDF5 library would get lost.
+
+    It keeps texts in heaps, the only metadata without a checksum, and goes round and round in one with an object of
+    size zero, as a flipped bit may make it. Layout: HDF5 File Format Specification 3.0, III.E. Texts are written first,
+    so the beginning of the file is enough.
+    """
+    with path.open("rb") as file:
+        start = file.read(LOOKED_AT)
+    place = start.find(HEAP)
+    while place >= 0:
+        size = int.from_bytes(start[place + 8 : place + 16], "little")
+        here, end = place + 16, min(place + size, len(start))
+        while here + 16 <= end:
+            index = int.from_bytes(start[here : here + 2], "little")
+            length = int.from_bytes(start[here + 8 : here + 16], "little")
+            step = length if index == 0 else 16 + -(-length // 8) * 8
+            if step == 0:
+                raise InputError(_damaged(path))
+            here += step
+        place = start.find(HEAP, place + 1)
 
 
 def _write_values(attributes: Any, values: Mapping[str, Any]) -> None:

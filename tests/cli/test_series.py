@@ -57,7 +57,7 @@ def test_eigenpairs_along_a_run_that_remembers_its_objective(capsys):
     objective = zoo.build("digits-mlp", samples=60, epochs=0)
     pairs = ls.eigenpairs(ls.Hessian(objective.at(recorded[4])), 2)
     assert np.allclose(series.values[1], pairs.values, rtol=1e-4) and series.provenance["run"] == recorded.name
-    assert "2 largest of the hessian at 3 of 7 checkpoints of zoo.h5, 2454 parameters" in said.err
+    assert "2 largest eigenpairs of the hessian at 3 of 7 checkpoints of zoo.h5, 2454 parameters" in said.err
     assert f"step 4: {series.values[1, 0]:.6g} … {series.values[1, 1]:.6g}" in said.out
     assert "at 1 cold start, " in said.out and "all pairs at 3 of 3 checkpoints" in said.out
     assert Path("a.png").stat().st_size > 10_000 and not Path("a.h5.state").exists()

@@ -153,6 +153,19 @@ def test_every_truncation_and_flipped_bit_is_noticed(tmp_path):
             equal(density(), store.load(broken))
 
 
+def test_a_heap_in_which_the_library_would_go_round_and_round_is_refused(tmp_path):
+    path = store.save(density(), tmp_path / "a.h5")
+    content = bytearray(path.read_bytes())
+    here, length = content.index(b"GCOL") + 16, 0
+    while content[here : here + 2] != b"\0\0":  # as far as the free space at its end
+        length = int.from_bytes(content[here + 8 : here + 16], "little")
+        here += 16 + -(-length // 8) * 8
+    content[here + 8 : here + 16] = bytes(8)
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="truncated or damaged"):
+        store.load(path)
+
+
 def test_missing_foreign_and_newer(tmp_path):
     with pytest.raises(InputError, match=r"there is no file .*none\.h5"):
         store.load(tmp_path / "none.h5")
