@@ -116,7 +116,7 @@ def density(
         else:
             band = f", {100 * level:g} % band" if level > 0 else ""
             if level > 0 and np.mean((high < NARROW * low)[curve >= floor]) > MOSTLY:
-                band += " (narrower than the line)"
+                band += "\n(narrower than the line)"
             entries.append(((area, line), f"{names[index]}{band}"))
         if stems is not None and len(records) == 1:
             entries.append((stems, f"{plural(resolved, 'resolved eigenvalue')}"))

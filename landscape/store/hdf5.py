@@ -31,7 +31,7 @@ UPGRADE = "upgrade with: pip install --upgrade landscape-spectra"
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 # How a heap begins: its name, version 1, three zeros; and how much of a file is searched for heaps.
 HEAP = b"GCOL\x01\0\0\0"
-LOOKED_AT = 1 << 24
+LOOKED_AT = 1 << 20
 JSON_KEYS = "json_keys"
 RESERVED = {"format", "schema_version", "kind", "content_sha256", "configuration_sha256", JSON_KEYS}
 CURVATURE = "loss per parameter²"
