@@ -22,7 +22,7 @@ from landscape.cost import measure, step_seconds
 from landscape.parallel import mpiexec_command
 
 COUNTS = (2, 3, 4)
-REPEATS = 11
+REPEATS = 5
 STEPS = 8
 
 
