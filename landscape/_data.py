@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map
 
+from landscape._arguments import check_whole
 from landscape.errors import InputError
 
 # Tensors and datasets are cut into at least 16 micro-batches, so that many ranks can share the data of a small problem,
@@ -70,8 +71,8 @@ def freeze(data: Any, micro_batch: int | None = None, samples: int | None = None
     batches = [batch for batch in batches if batch_size(batch) > 0]
     if samples is not None:
         batches = _subset(batches, samples, seed)
-    if micro_batch is not None and micro_batch < 1:
-        raise InputError(f"micro_batch must be at least 1, not {micro_batch}")
+    if micro_batch is not None:
+        check_whole("micro_batch", micro_batch, 1)
     if micro_batch is None and whole:
         micro_batch = max(LEAST, min(LARGEST, -(-sum(map(batch_size, batches)) // SHARES)))
     if micro_batch is not None:

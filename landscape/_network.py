@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from landscape.errors import InputError
+from landscape.parallel import ProcessGrid
 
 Selection = Sequence[str] | str | Callable[[str, nn.Parameter], bool] | None
 
@@ -323,3 +324,20 @@ def _chosen(parameters: Mapping[str, nn.Parameter], selection: Selection) -> set
     if unknown:
         raise InputError(f"parameters= names {unknown}, which the model lacks; it has {list(parameters)}")
     return set(selection)
+
+
+def checked_device(device: torch.device | str, grid: ProcessGrid | None = None) -> torch.device:
+    """A device that this installation of torch has; "cuda" is the GPU of this rank of `grid`.
+
+    Raises
+    ------
+    InputError
+        If it is unknown or not there.
+    """
+    try:
+        found = torch.device(device) if grid is None else grid.own_device(torch.device(device))
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise InputError(f"device {str(device)!r} cannot be used here: {reason}") from error
+    return found

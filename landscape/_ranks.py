@@ -28,6 +28,18 @@ def refused_together(action: Callable[[], Any], ranks: Collectives) -> None:
         raise InputError(refusals[0])
 
 
+def answer_of_first_rank(question: Callable[[], Any], ranks: Collectives) -> Any:
+    """What the first rank answers; what it refuses is refused on all of them (collective)."""
+    answer = None
+
+    def ask() -> None:
+        nonlocal answer
+        answer = question() if ranks.rank == 0 else None
+
+    refused_together(ask, ranks)
+    return ranks.broadcast_object(answer)
+
+
 def check_same(facts: dict[str, str], ranks: Collectives) -> None:
     """Compare facts that must be the same on every rank; a difference names the rank (collective)."""
     reference = ranks.broadcast_object(facts)
@@ -46,6 +58,13 @@ def common_point(theta: Tensor, ranks: Collectives) -> Tensor:
     scale = float(torch.linalg.vector_norm(reference.double()))
     distances = ranks.all_gather_object(float(torch.linalg.vector_norm(theta.double() - reference.double())))
     worst = int(np.argmax(distances))
+    if not np.isfinite(distances[worst]):
+        broken = int((~torch.isfinite(theta)).sum())
+        raise InputError(
+            f"the parameters are not finite: {broken} of {theta.numel():,} are nan or infinite; did training diverge?"
+            if broken
+            else f"the parameters of rank {worst} are not finite"
+        )
     if not distances[worst] <= LARGEST_DIFFERENCE * scale:
         raise InputError(
             f"rank {worst} arrived with other parameters than rank 0 (distance {distances[worst] / (scale or 1):.2g} "

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from landscape._arguments import check_whole
 from landscape.curvature import Operator, blocks_of
 from landscape.errors import ComputeError, InputError
 from landscape.krylov import Basis, gaussian
@@ -268,10 +269,10 @@ class _Vectors:
             )
         if method not in methods:
             raise InputError(f"unknown method {method!r}; choose {', '.join(methods)}")
+        check_whole("products", products, 1)
         if products < min(methods[method], operator.n):
             raise InputError(f"{method} needs at least {methods[method]} products, not {products}")
-        if seed < 0:
-            raise InputError(f"seed must not be negative, not {seed}")
+        check_whole("seed", seed, 0)
         operator.grid.meet(name)
         self.operator, self.seed = operator, seed
         self.rows = RowPartition(operator.n, operator.grid.data)

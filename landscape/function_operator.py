@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from landscape._data import Batch
-from landscape._network import Selection
+from landscape._network import Selection, checked_device
 from landscape.curvature import Operator
 from landscape.errors import ComputeError, InputError
 from landscape.krylov import gaussian
-from landscape.objective import Objective, checked_device
+from landscape.objective import Objective
 from landscape.parallel import ProcessGrid
 from landscape.parallel.rows import RowPartition
 from landscape.symmetry import check_symmetric

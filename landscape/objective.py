@@ -9,22 +9,20 @@ from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
 
 from landscape._data import Batch, batch_size, freeze, in_words, mini_batches
 from landscape._loss import Loss
-from landscape._network import Network, Selection, point_digest
+from landscape._means import Means
+from landscape._network import Network, Selection, checked_device, point_digest
 from landscape._out_of_memory import advised
 from landscape._ranks import check_same, common_point, common_tensors, refused_together
 from landscape.errors import InputError
-from landscape.parallel import ProcessGrid, exact_sum, order_free_sum
-from landscape.parallel.rows import RowPartition
+from landscape.parallel import ProcessGrid, exact_sum
 
 
-class Objective:
+class Objective(Means):
     """L(theta): the mean loss of a model over a fixed data set, plus ½·weight_decay·‖theta‖² if asked.
 
     Parameters, buffers and data are copied: the model can be trained on, and is never changed. The network is evaluated
@@ -143,16 +141,6 @@ class Objective:
     def opaque(self) -> bool:
         """Whether the loss is ``fn(model, batch)``, so that outputs and per-sample losses cannot be seen."""
         return self._loss.opaque
-
-    @property
-    def batches(self) -> int:
-        """Number of micro-batches over all ranks that have any weight."""
-        return len(self._counted)
-
-    @property
-    def denominator(self) -> float:
-        """What the sum over all samples is divided by."""
-        return math.fsum(self._denominators[index] for index in self._counted)
 
     def at(self, point: Any, buffers: Mapping[str, Tensor] | None = None) -> Objective:
         """The same function at another point (collective; the ranks must agree on it).
@@ -332,87 +320,6 @@ class Objective:
             return torch.zeros_like(self.theta)
         return torch.autograd.grad(value, theta, allow_unused=True, materialize_grads=True)[0]
 
-    def mine(self) -> Iterator[tuple[int, Batch, float]]:
-        """This rank's micro-batches: index, batch on the device, denominator."""
-        for index in self._counted[self.grid.data.rank :: self.grid.data.size]:
-            yield index, self._on_device(self._batches[index]), self._denominators[index]
-
-    def mean_of(
-        self,
-        contribution: Callable[[Batch, float], Tensor],
-        rows: RowPartition | None = None,
-        length: int | None = None,
-    ) -> Tensor:
-        """Sum a vector over all micro-batches and divide by the true denominator (collective).
-
-        Parameters
-        ----------
-        contribution : callable
-            ``contribution(batch, denominator)`` → ``(n,)``, the sum over the samples of one micro-batch.
-        rows : RowPartition, optional
-            Return only this rank's rows.
-        length : int, optional
-            Of the vectors, if it is not n.
-
-        Returns
-        -------
-        float64 tensor, the same bits for every number of ranks
-        """
-        return self.mean_over(lambda _, batch, denominator: contribution(batch, denominator), rows, length)
-
-    def mean_over(
-        self,
-        contribution: Callable[[int, Batch, float], Tensor],
-        rows: RowPartition | None = None,
-        length: int | None = None,
-        dtype: torch.dtype = torch.float64,
-    ) -> Tensor:
-        """As :meth:`mean_of`; the contribution is also told which micro-batch it is, by its index (collective).
-
-        Where the result is rounded to ``dtype`` anyway, it may come in it: with the same bits.
-        """
-        data = self.grid.data
-
-        def contributions() -> Iterator[Tensor]:
-            for index, batch, denominator in self.mine():
-                yield self._within_memory(contribution, index, batch, denominator)
-
-        def describe(local: int) -> str:
-            return self.describe_batch(self._counted[data.rank + local * data.size])
-
-        with self._network.scope():
-            total = order_free_sum(
-                contributions,
-                self.n if length is None else length,
-                self.batches,
-                data.rank == 0,
-                data,
-                counts=None if rows is None else rows.counts,
-                device=self.device,
-                describe=describe,
-                # The quotient of two float32 numbers rounds to the same float32 with or without float64 in between.
-                dtype=dtype if np.float32(self.denominator) == self.denominator else torch.float64,
-            )
-        return total.div_(self.denominator)
-
-    def _within_memory(
-        self, contribution: Callable[[int, Batch, float], Tensor], index: int, batch: Batch, denominator: float
-    ) -> Tensor:
-        with advised(partial(self._out_of_memory, index, batch)):
-            return contribution(index, batch, denominator)
-
-    def _out_of_memory(self, index: int, batch: Batch) -> tuple[str, str]:
-        """Where memory ended, and what to do about it."""
-        samples = batch_size(batch)
-        smaller = f"smaller micro-batches need less, such as micro_batch={samples // 2} (--micro-batch)"
-        return self.describe_batch(index), smaller if samples > 1 else "use a device with more memory"
-
-    def describe_batch(self, index: int) -> str:
-        """Name a micro-batch for a message."""
-        start = sum(batch_size(batch) for batch in self._batches[:index])
-        stop = start + batch_size(self._batches[index])
-        return f"micro-batch {index} of {len(self._batches)} (samples {start} to {stop - 1})"
-
     def describe(self) -> dict[str, Any]:
         """What identifies this function and point, for provenance and for resuming (collective)."""
         return {
@@ -511,9 +418,6 @@ class Objective:
     def _bind_loss(self, variables: dict[str, Tensor], function: Callable[[nn.Module], Any]) -> Any:
         return self._network.bind_loss(function, variables, self.fixed, self.buffers)
 
-    def _on_device(self, batch: Batch) -> Batch:
-        return tree_map(lambda leaf: leaf.to(self.device) if isinstance(leaf, Tensor) else leaf, batch)
-
     def _vector(self, theta: Any) -> Tensor:
         value = torch.as_tensor(theta).detach().to(device=self.device, dtype=self.dtype).clone()
         if value.shape != (self.n,):
@@ -544,23 +448,6 @@ class Objective:
 
     def _digest(self) -> str:
         return point_digest(self.theta, {**self.fixed, **self.buffers})
-
-
-def checked_device(device: torch.device | str, grid: ProcessGrid | None = None) -> torch.device:
-    """A device that this installation of torch has; "cuda" is the GPU of this rank of `grid`.
-
-    Raises
-    ------
-    InputError
-        If it is unknown or not there.
-    """
-    try:
-        found = torch.device(device) if grid is None else grid.own_device(torch.device(device))
-        torch.empty(0, device=found)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise InputError(f"device {str(device)!r} cannot be used here: {reason}") from error
-    return found
 
 
 def _matching(values: Mapping[str, Tensor], like: Mapping[str, Tensor], kind: str) -> dict[str, Tensor]:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from landscape._arguments import check_whole
 from landscape._network import unwrap
 from landscape.errors import InputError, LandscapeError
 from landscape.krylov import Lanczos, gaussian
@@ -46,11 +47,11 @@ class StabilityMonitor:
     following steps, one product at a time. It starts from the last eigenvector and a random part, and takes eight
     products or more, whatever the residual, so that a direction that has meanwhile become the sharpest is found.
 
-    With ``every="auto"`` a product is begun only if the slowest of late still fits into the budget. So the time of
-    the measurements is at most this share of that of the training, from when the first product has been paid off, and
-    but for a product that takes longer than any of the forty pieces before it, until that is paid off. It is the time
-    in the calls of :meth:`step`, on a GPU until it has finished, and a tenth more for the caches that the next step
-    finds cold; building the monitor is not in it.
+    With ``every="auto"`` a product is begun only if the slowest of late still fits into the budget. So, by its own
+    clock, the time of the measurements is at most this share of that of the training, from when the first product has
+    been paid off, and but for a product that takes longer than any of the forty pieces before it, until that is paid
+    off. It is the time in the calls of :meth:`step`, on a GPU until it has finished, and a tenth more for the caches
+    that the next step finds cold; building the monitor is not in it.
 
     A training is never stopped: where there is nothing to measure, such as a loss that is NaN, this is said once in a
     warning, and measuring is tried again.
@@ -117,13 +118,14 @@ class StabilityMonitor:
     ) -> None:
         if not isinstance(objective, Objective):
             raise InputError(f"objective must be a landscape.Objective, not {type(objective).__name__}")
-        if every != "auto" and (isinstance(every, bool) or not isinstance(every, int) or every < 1):
+        if isinstance(every, str) and every != "auto":
             raise InputError(f'every must be "auto" or a whole number of at least 1, not {every!r}')
+        if not isinstance(every, str):
+            check_whole("every", every, 1)
         for name, value in (("overhead", overhead), ("tol", tol)):
             if not 0 < value < 1:
                 raise InputError(f"{name} must lie between 0 and 1, not {value}")
-        if most_products < 1:
-            raise InputError(f"most_products must be at least 1, not {most_products}")
+        check_whole("most_products", most_products, 1)
         self.kind = kind_of(optimizer)
         check_view(optimizer, model, objective)
         self.model, self.optimizer = unwrap(model), optimizer

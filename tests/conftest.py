@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -22,6 +23,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for option in ("slow", "browser"):
             if item.get_closest_marker(option) and not config.getoption(option):
                 item.add_marker(pytest.mark.skip(reason=f"needs --{option}"))
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """Every test starts from the same random numbers, whichever tests its worker ran before."""
+    torch.manual_seed(0)
 
 
 @pytest.fixture

@@ -291,6 +291,16 @@ def test_a_checkpoint_fills_frozen_parameters_too() -> None:
     assert part.loss() == pytest.approx(moved.loss(), rel=1e-12)
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_parameters_that_are_not_finite_are_refused(value: float) -> None:
+    model = mlp()
+    with torch.no_grad():
+        next(model.parameters())[0] = value
+    width = next(model.parameters()).shape[1]
+    with pytest.raises(ls.InputError, match=rf"the parameters are not finite: {width} of .* did training diverge"):
+        build(model)
+
+
 def test_a_checkpoint_of_another_model_is_refused() -> None:
     objective = build(mlp())
     names, shapes = objective.names, [tuple(shape) for shape in objective.shapes]

@@ -29,8 +29,8 @@ def objective_of(job: ObjectiveJob) -> Objective:
     InputError
         As `load_objective`; or the checkpoint cannot be read or belongs to another model.
     """
+    from landscape._network import checked_device
     from landscape.checkpoint_files import read_checkpoint
-    from landscape.objective import checked_device
 
     if job.device is not None:
         checked_device(job.device)

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from landscape._data import Batch
 from landscape.curvature._keeping import memory_of
-from landscape.curvature._layers import double_backward_fails, unsupported
+from landscape.curvature._layers import double_backward_fails, is_cut, unsupported
 from landscape.errors import InputError
 from landscape.objective import Objective
 
@@ -74,22 +73,22 @@ class Refusal:
     ----------
     where : callable
         What the backward pass belongs to; asked for only when it is needed.
-    advice : str
-        What to do instead.
+    advice : callable
+        What to do instead; asked for only then, too.
     """
 
     where: Callable[[], str]
-    advice: str
+    advice: Callable[[], str]
 
     @classmethod
-    def of_layers(cls, objective: Objective, batch: Batch, advice: str = REWRITE) -> Refusal:
+    def of_layers(cls, objective: Objective, batch: Batch, advice: Callable[[], str] = lambda: REWRITE) -> Refusal:
         """Names the layer of the network whose backward pass it is."""
         return cls(lambda: unsupported(objective, batch, double_backward_fails), advice)
 
     @classmethod
     def of_loss(cls) -> Refusal:
         """Where nothing but the loss is differentiated twice."""
-        return cls(lambda: "the loss", REWRITE)
+        return cls(lambda: "the loss", lambda: REWRITE)
 
     def refuse_cut(self, results: Sequence[Tensor]) -> None:
         """Look through the graph of a function and of its gradients: what is cut off would silently be missing.
@@ -104,7 +103,7 @@ class Refusal:
         InputError
             If something in the graph is differentiable only once.
         """
-        if _is_cut(results):
+        if is_cut(results):
             raise self._because("it is marked as differentiable once, and torch would leave it out")
 
     @contextmanager
@@ -118,32 +117,4 @@ class Refusal:
             raise self._because(str(error).splitlines()[0]) from error
 
     def _because(self, reason: str) -> InputError:
-        return InputError(f"the backward pass of {self.where()} cannot be differentiated; {self.advice} ({reason})")
-
-
-def _is_cut(results: Sequence[Tensor]) -> bool:
-    """Whether a graph holds something that is differentiable once.
-
-    Its backward pass leaves a node that only raises an error, and from which nothing leads on, so that no derivative
-    ever visits it; where it depends on nothing but what the forward pass has saved, not even that.
-    """
-    seen, waiting = set(), [result.grad_fn for result in results]
-    while waiting:
-        node = waiting.pop()
-        if node is None or node in seen:
-            continue
-        if node.name() == "torch::autograd::Error" or _is_differentiable_once(node):
-            return True
-        seen.add(node)
-        waiting += [following for following, _ in node.next_functions]
-    return False
-
-
-def _is_differentiable_once(node: Any) -> bool:
-    """Whether the node of a function of the user has a backward pass that torch has wrapped as such."""
-    function = getattr(node, "_forward_cls", None)
-    return any(
-        getattr(getattr(function, name, None), "__globals__", None) is vars(torch.autograd.function)
-        and hasattr(getattr(function, name), "__wrapped__")
-        for name in ("backward", "vjp")
-    )
+        return InputError(f"the backward pass of {self.where()} cannot be differentiated; {self.advice()} ({reason})")

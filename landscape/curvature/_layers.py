@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -34,15 +34,44 @@ def double_backward_fails(function: Callable[..., Tensor], state: dict[str, Tens
     """Whether the gradient of a function has no gradient."""
     leaves = {name: value.detach().requires_grad_(True) for name, value in state.items()}
     try:
+        value = function(leaves)
         slopes = torch.autograd.grad(
-            function(leaves), list(leaves.values()), create_graph=True, allow_unused=True, materialize_grads=True
+            value, list(leaves.values()), create_graph=True, allow_unused=True, materialize_grads=True
         )
+        if is_cut([value, *slopes]):
+            return True
         inner = torch.stack([slope.square().sum() for slope in slopes]).sum()
         if inner.requires_grad:
             inner.backward()  # visits what leads nowhere, too
     except Exception:
         return True
     return False
+
+
+def another_product(objective: Objective, batch: Batch, besides: str) -> str:
+    """Name a way to compute products that works on a micro-batch, for advice where one does not.
+
+    Parameters
+    ----------
+    objective : Objective
+    batch : Batch
+        On the device.
+    besides : str
+        The one that does not.
+    """
+
+    def numerator(variables: dict[str, Tensor]) -> Tensor:
+        return objective.numerator(variables, batch, 1.0)
+
+    at = {name: value.detach() for name, value in objective.variables().items()}
+    with objective.scope():
+        for name, fails in (
+            ("double_backward", double_backward_fails),
+            ("forward_over_reverse", forward_over_reverse_fails),
+        ):
+            if name != besides and not fails(numerator, at):
+                return name
+    return "finite_difference"
 
 
 def unsupported(objective: Objective, batch: Batch, fails: Callable[..., bool]) -> str:
@@ -95,3 +124,31 @@ def _squares(module: nn.Module, arguments: tuple[Any, ...]) -> Callable[[dict[st
         return torch.stack([value.square().sum() for value in outputs if isinstance(value, Tensor)]).sum()
 
     return function
+
+
+def is_cut(results: Sequence[Tensor]) -> bool:
+    """Whether a graph holds something that is differentiable once.
+
+    Its backward pass leaves a node that only raises an error, and from which nothing leads on, so that no derivative
+    ever visits it; where it depends on nothing but what the forward pass has saved, not even that.
+    """
+    seen, waiting = set(), [result.grad_fn for result in results]
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        if node.name() == "torch::autograd::Error" or _is_differentiable_once(node):
+            return True
+        seen.add(node)
+        waiting += [following for following, _ in node.next_functions]
+    return False
+
+
+def _is_differentiable_once(node: Any) -> bool:
+    """Whether the node of a function of the user has a backward pass that torch has wrapped as such."""
+    function = getattr(node, "_forward_cls", None)
+    return any(
+        getattr(getattr(function, name, None), "__globals__", None) is vars(torch.autograd.function)
+        and hasattr(getattr(function, name), "__wrapped__")
+        for name in ("backward", "vjp")
+    )

@@ -11,6 +11,7 @@ from torch import Tensor
 from landscape._data import Batch
 from landscape.curvature._gradient_graph import Refusal, gradient_graph
 from landscape.curvature._keeping import Kept
+from landscape.curvature._layers import another_product
 from landscape.objective import Objective
 
 Differentiated = tuple[dict[str, Tensor], dict[str, Tensor]]  # parameters and their gradients, by name
@@ -84,5 +85,8 @@ class BlockBackward:
         return Refusal.of_layers(
             self.objective,
             batch,
-            'take one block after the other, Restricted(Hessian(objective, product="finite_difference"), parameters)',
+            lambda: (
+                "take one block after the other, Restricted(Hessian(objective, "
+                f'product="{another_product(self.objective, batch, "double_backward")}"), parameters)'
+            ),
         )

@@ -8,6 +8,7 @@ from torch import Tensor
 from landscape._data import Batch
 from landscape.curvature._gradient_graph import Refusal, gradient_graph
 from landscape.curvature._keeping import Kept
+from landscape.curvature._layers import another_product
 from landscape.objective import Objective
 
 
@@ -65,4 +66,8 @@ class DoubleBackward:
         return (gradients[0], theta), size
 
     def _refusal(self, batch: Batch) -> Refusal:
-        return Refusal.of_layers(self.objective, batch, 'use product="forward_over_reverse" or "finite_difference"')
+        return Refusal.of_layers(
+            self.objective,
+            batch,
+            lambda: f'use product="{another_product(self.objective, batch, "double_backward")}"',
+        )

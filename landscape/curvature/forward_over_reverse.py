@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from landscape._data import Batch
-from landscape.curvature._layers import forward_over_reverse_fails, unsupported
+from landscape._out_of_memory import is_out_of_memory
+from landscape.curvature._layers import another_product, forward_over_reverse_fails, unsupported
 from landscape.errors import InputError
 from landscape.objective import Objective
 
@@ -47,11 +48,14 @@ class ForwardOverReverse:
         for vector in vectors:
             try:
                 products = torch.func.jvp(torch.func.grad(numerator), (at,), (objective.variables(vector),))[1]
-            except (NotImplementedError, RuntimeError) as error:
+            except RuntimeError as error:
+                if is_out_of_memory(error):
+                    raise
                 where = unsupported(objective, batch, forward_over_reverse_fails)
                 raise InputError(
                     f"the gradient of {where} has no forward derivative in this version of torch; use "
-                    f'product="double_backward" ({str(error).splitlines()[0]})'
+                    f'product="{another_product(objective, batch, "forward_over_reverse")}" '
+                    f"({str(error).splitlines()[0]})"
                 ) from error
             results.append(torch.cat([products[name].reshape(-1) for name in objective.names]))
         return torch.stack(results)

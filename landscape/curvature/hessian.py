@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from landscape._capacity import bytes_of, host_bytes
 from landscape._data import Batch
+from landscape._ranks import answer_of_first_rank
 from landscape.curvature.double_backward import DoubleBackward
 from landscape.curvature.finite_difference import FiniteDifference
 from landscape.curvature.forward_over_reverse import ForwardOverReverse
@@ -61,7 +62,7 @@ class Hessian(Operator):
     product : str
         How a product is computed; the results agree to rounding, except for ``"finite_difference"``.
         ``"linearized"``: traced, with the part that does not depend on the vector kept. ``"compiled"``: the same
-        through a compiler, worth it for thousands of products. ``"double_backward"``: for every layer.
+        through a compiler, worth it for thousands of products. ``"double_backward"``: for nearly all layers.
         ``"forward_over_reverse"``: with the least memory. ``"finite_difference"``: from gradients alone. ``"auto"``:
         linearized if the data are so many operations that tracing pays and the network can be traced, otherwise double
         backward; never by a timing, so that every run chooses the same. Whatever is traced is compared with double
@@ -168,32 +169,21 @@ class Hessian(Operator):
 
     def prepare(self) -> None:
         """Choose the way to compute products if that is left to us: the first rank tries (collective)."""
+        if self._chosen is not None and self.deviation == self.deviation and self._compared:
+            return
         started = time.perf_counter()
         if self._chosen is None:
-            self._chosen = self._asked(self._best)
+            self._chosen = answer_of_first_rank(self._best, self.grid.world)
         if self.deviation != self.deviation:
-            self.deviation = self._asked(self._measured_deviation)
+            self.deviation = answer_of_first_rank(self._measured_deviation, self.grid.world)
         if not self._compared:
-            self._compared = self._asked(self._is_traced_well)
+            self._compared = answer_of_first_rank(self._is_traced_well, self.grid.world)
             if not self._compared:
                 raise InputError(
                     f'the trace for product="{self.product}" computes another function than the network, whose Hessian '
                     'double backward finds to be another one; use product="double_backward"'
                 )
         self.preparation_seconds += time.perf_counter() - started
-
-    def _asked(self, question: Callable[[], Any]) -> Any:
-        """What the first rank answers or refuses (collective)."""
-        answer, refusal = None, None
-        if self.grid.rank == 0:
-            try:
-                answer = question()
-            except InputError as error:
-                refusal = str(error)
-        answer, refusal = self.grid.world.broadcast_object((answer, refusal))
-        if refusal is not None:
-            raise InputError(refusal)
-        return answer
 
     def _way(self) -> Product:
         name = self._chosen or "double_backward"
@@ -234,14 +224,12 @@ class Hessian(Operator):
         with self.objective.scope():
             for objective, traced in ((self.objective, self._way()), (nearer, self._new_way(nearer, 0.0))):
                 try:
-                    found = traced.products(*first, vector)
-                    expected = DoubleBackward(objective, 0.0).products(None, *first[1:], vector)
-                except InputError as error:
-                    # What cannot be traced is refused on all ranks, those without a micro-batch, too.
-                    if "cannot be traced" in str(error):
-                        raise
-                    return True
+                    found = traced.products(*first, vector)  # an InputError goes to all ranks
                 except RuntimeError:  # The product itself says why.
+                    return True
+                try:
+                    expected = DoubleBackward(objective, 0.0).products(None, *first[1:], vector)
+                except (InputError, RuntimeError):
                     return True
                 if not bool(torch.isfinite(expected).all()) or _agree(found, expected):
                     return True

@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_flatten
 
 from landscape._data import Batch
 from landscape.curvature._keeping import Kept, memory_of
-from landscape.curvature._layers import forward_over_reverse_fails, unsupported
+from landscape.curvature._layers import another_product, forward_over_reverse_fails, unsupported
 from landscape.curvature._splitting import Split
 from landscape.curvature._tracing import UntraceableError, batch_tensors, point_tensors, traced
 from landscape.errors import InputError
@@ -77,7 +77,8 @@ class Linearized:
                 parts = traced(self.objective, batch, denominator, self.precision)
             except UntraceableError as error:
                 where = unsupported(self.objective, batch, forward_over_reverse_fails)
-                raise InputError(f'{where} cannot be traced: {error}; use product="double_backward"') from error
+                instead = another_product(self.objective, batch, "linearized")
+                raise InputError(f'{where} cannot be traced: {error}; use product="{instead}"') from error
             graphs[key] = _compiled(parts) if self.compiled else (parts.primal, parts.tangent)
         found: tuple[Part, Part] = graphs[key]
         return found

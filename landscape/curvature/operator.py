@@ -112,9 +112,10 @@ class Operator(ABC):
             If the shape does not fit or a value is not finite.
         """
         self.grid.meet(f"{type(self).__name__} @ v")
-        if not isinstance(vector, (Tensor, np.ndarray, list, tuple)):
-            raise InputError(f"an operator multiplies a tensor or an array, not {type(vector).__name__}")
-        columns = torch.as_tensor(vector).to(device=self.device, dtype=self.dtype)
+        try:
+            columns = torch.as_tensor(vector).to(device=self.device, dtype=self.dtype)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise InputError(f"an operator multiplies a tensor or an array, not {type(vector).__name__}") from error
         if columns.dim() not in (1, 2) or columns.shape[0] != self.n:
             raise InputError(f"a vector must have shape ({self.n},) or ({self.n}, k), not {tuple(columns.shape)}")
         if not bool(torch.isfinite(magnitude(columns))):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from landscape._arguments import check_whole
 from landscape.errors import InputError
 from landscape.geometry.directions import filter_normalized, gaussian_directions, orthonormal, signed
 from landscape.geometry.layout import Layout, Selection, layout_of
@@ -264,8 +265,7 @@ class Plane:
         """
         if normalize not in ("filter", None):
             raise InputError(f'normalize must be "filter" or None, not {normalize!r}')
-        if seed < 0:
-            raise InputError(f"seed must not be negative, not {seed}")
+        check_whole("seed", seed, 0)
         theta = _vector(objective)
         layout = layout_of(objective, len(theta))
         mask = layout.selected(parameters, theta)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from landscape.krylov.quadrature import Quadrature, gauss, nearest
+from landscape.krylov.quadrature import Quadrature, gauss, gauss_vectors, nearest
 
 Array = NDArray[np.float64]
 
@@ -94,12 +94,7 @@ def resolved_pairs(
     (m, nodes) float64
         In the basis of the run.
     """
-    from scipy.linalg import eigh_tridiagonal
-
-    if not exhausted:
-        alpha, beta = peaked(alpha, beta)
-    rule = gauss(alpha, beta)
-    vectors = eigh_tridiagonal(alpha, beta[:-1])[1]
+    rule, vectors = gauss_vectors(*((alpha, beta) if exhausted else peaked(alpha, beta)))
     return rule, np.flatnonzero(deflate(rule, n, exhausted).resolved), vectors
 
 

@@ -29,6 +29,15 @@ class Quadrature:
     residuals: Array
 
 
+def gauss_vectors(alpha: Array, beta: Array) -> tuple[Quadrature, Array]:
+    """The rule of :func:`gauss`, and the Ritz vectors of its nodes in the basis of the run, ``(m, m)``."""
+    from scipy.linalg import eigh_tridiagonal
+
+    nodes, vectors = eigh_tridiagonal(alpha, beta[:-1])
+    weights = vectors[0] ** 2
+    return Quadrature(nodes, weights / weights.sum(), beta[-1] * np.abs(vectors[-1])), vectors
+
+
 def gauss(alpha: Array, beta: Array) -> Quadrature:
     """Gauss rule of a Lanczos run (Golub and Welsch, Math. Comp. 23 (1969) 221).
 
@@ -43,11 +52,7 @@ def gauss(alpha: Array, beta: Array) -> Quadrature:
     -------
     Quadrature
     """
-    from scipy.linalg import eigh_tridiagonal
-
-    nodes, vectors = eigh_tridiagonal(alpha, beta[:-1])
-    weights = vectors[0] ** 2
-    return Quadrature(nodes, weights / weights.sum(), beta[-1] * np.abs(vectors[-1]))
+    return gauss_vectors(alpha, beta)[0]
 
 
 def anti_gauss(alpha: Array, beta: Array) -> Quadrature:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from landscape.records.checkpoint import Checkpoint
+from landscape.records.density_error import weighted_median
 from landscape.records.eigen_pairs import EigenPairs
 from landscape.records.estimate import DiagonalEstimate, Estimate
 from landscape.records.series import DensitySeries, EigenSeries
-from landscape.records.spectral_density import SpectralDensity, weighted_median
+from landscape.records.spectral_density import SpectralDensity, is_vague
 from landscape.records.stability import Stability
 from landscape.records.surface import PathOnSurface, Surface
 
@@ -35,5 +36,6 @@ __all__ = [
     "SpectralDensity",
     "Stability",
     "Surface",
+    "is_vague",
     "weighted_median",
 ]

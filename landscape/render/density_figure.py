@@ -13,6 +13,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocat
 from numpy.typing import NDArray
 
 from landscape.errors import InputError
+from landscape.records import is_vague
 from landscape.render import theme
 from landscape.render.formats import check_suffix
 from landscape.render.numerals import count, number, plural
@@ -30,7 +31,6 @@ POINTS = 1600  # of the curve: about one per printed dot
 # A band whose ends differ by less than this factor is hidden by the line on the logarithmic axis.
 NARROW = 1.1
 MOSTLY = 0.95  # of the visible curve
-WIDE = 0.2  # a share of the eigenvalues with a wider interval is not named
 CAPTION_STEP = 0.145  # inches between the lines below the axes
 OPERATORS = {
     "hessian": "Hessian",
@@ -277,8 +277,8 @@ def _caption(
 def _facts(record: SpectralDensity, smoothing: str | None) -> list[list[str]]:
     """Rows of facts: what was found, how, and how much of the mass has no sign."""
     ends = [
-        f"λₘₐₓ {_bound(record, int(record.nodes.argmax()), '≥')} {number(record.lambda_max)}",
-        f"λₘᵢₙ {_bound(record, int(record.nodes.argmin()), '≤')} {number(record.lambda_min)}",
+        f"λₘₐₓ {'=' if record.ends_resolved[1] else '≥'} {number(record.lambda_max)}",
+        f"λₘᵢₙ {'=' if record.ends_resolved[0] else '≤'} {number(record.lambda_min)}",
     ]
     trace = [f"trace = {number(record.trace)} ± {number(record.trace_stderr, 1)}"] if isfinite(record.trace) else []
     if trace and isfinite(record.trace_sampling_stderr):
@@ -309,11 +309,6 @@ def _write_caption(figure: Figure, lines: list[tuple[str, str]]) -> None:
 def _share(value: float, band: tuple[float, float]) -> str:
     """A share of the eigenvalues with its 95 % interval; that alone where one heavy node decides the share."""
     interval = f"{100 * band[0]:.3g} to {100 * band[1]:.3g} %"
-    if band[1] - band[0] > WIDE:
+    if is_vague(band):
         return interval
     return f"{100 * value:.3g} %" + (f" ({interval})" if band[1] > band[0] else "")
-
-
-def _bound(record: SpectralDensity, index: int, sign: str) -> str:
-    """A node at an end of the spectrum is a bound where it has not converged."""
-    return "=" if record.resolved[index] or record.residuals[index] <= record.noise_floor else sign

@@ -146,3 +146,16 @@ def test_a_layer_without_a_forward_derivative_is_named(kind: Any) -> None:
         ls.InputError, match=r"layer 1 \(OnlyBackward\) has no forward derivative, which " + kind.__name__
     ):
         kind(objective) @ torch.ones(objective.n, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("layer", [Cubed(once=True), Cubed(once=False), Distances()])
+@pytest.mark.parametrize("way", ["double_backward", "forward_over_reverse", "linearized"])
+@pytest.mark.parametrize("loss", [nn.MSELoss(), cubes_once])
+def test_the_product_that_is_named_instead_works(layer: nn.Module, way: str, loss: Any) -> None:
+    objective = ls.Objective(network(layer), loss, data())
+    try:
+        product(ls.Hessian(objective, way))
+    except ls.InputError as error:
+        named = str(error).partition('use product="')[2].partition('"')[0]
+        assert named and named != way
+        assert torch.isfinite(product(ls.Hessian(objective, named))).all()

@@ -6,7 +6,7 @@ import warnings
 import pytest
 import torch
 
-from landscape.objective import checked_device
+from landscape._network import checked_device
 from landscape.parallel import ProcessGrid, Serial, device
 
 

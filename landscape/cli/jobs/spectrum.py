@@ -139,7 +139,7 @@ class SpectrumCommand(Command[SpectrumJob]):
             return "more products (--steps, --probes) make it smaller"
         if result.memory == "minimal":
             return "without Lanczos vectors (memory minimal) nothing is resolved: a larger --memory-budget helps most"
-        if result.products < result.provenance["configuration"]["max_products"]:
+        if not result.residuals.any():
             return (
                 f"it ended after {result.products} products, where what is left is their rounding "
                 f"({result.noise_floor:.2g}): more accurate products (--precision, --product, float64) make it smaller"

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from math import inf, isfinite
 from typing import TYPE_CHECKING, Any
 
+from landscape.records import is_vague
+
 if TYPE_CHECKING:
     from landscape.records import SpectralDensity
 
 UNIT = "loss per parameter²"
-# A share is not named if one heavy node on this or that side decides it: only its interval says something.
-WIDE = 0.2
 WORTH_SAYING = 0.5  # seconds before the first product
 SAMPLED = 6  # eigenvalues whose error from data sampling is named
 MEMORY = {
@@ -30,8 +30,8 @@ def density_in_words(density: SpectralDensity) -> list[str]:
     near_zero = share_in_words(density.near_zero_mass, density.mass_band(-zero, zero))
     rows = [
         ("operator", f"{density.operator}, {density.method} method"),
-        ("largest eigenvalue", end_in_words(density, "largest")),
-        ("smallest eigenvalue", end_in_words(density, "smallest")),
+        ("largest eigenvalue", end_in_words(density.lambda_max, "" if density.ends_resolved[1] else "at least ")),
+        ("smallest eigenvalue", end_in_words(density.lambda_min, "" if density.ends_resolved[0] else "at most ")),
         ("trace", f"{density.trace:.6g} ± {density.trace_stderr:.2g}  {UNIT}"),
         ("eigenvalues", f"{density.n}, of which {resolved} resolved one by one"),
         (
@@ -52,13 +52,9 @@ def density_in_words(density: SpectralDensity) -> list[str]:
     return [f"  {name:<20} {text}" for name, text in rows]
 
 
-def end_in_words(density: SpectralDensity, end: str) -> str:
+def end_in_words(value: float, bound: str) -> str:
     """The largest or the smallest node, and that it is a bound only where it has not converged."""
-    index = int(density.nodes.argmax() if end == "largest" else density.nodes.argmin())
-    value = f"{density.nodes[index]:.6g}"
-    if density.resolved[index] or density.residuals[index] <= density.noise_floor:
-        return f"{value}  {UNIT}"
-    return f"{'at least' if end == 'largest' else 'at most'} {value}  {UNIT}, not resolved (landscape eigenpairs is)"
+    return f"{bound}{value:.6g}  {UNIT}" + (", not resolved (landscape eigenpairs resolves it)" if bound else "")
 
 
 def share_in_words(mass: float, band: tuple[float, float]) -> str:
@@ -66,7 +62,7 @@ def share_in_words(mass: float, band: tuple[float, float]) -> str:
     if band[1] <= band[0]:
         return f"{100 * mass:.3g} %"
     interval = f"{100 * band[0]:.3g} to {100 * band[1]:.3g} %"
-    if band[1] - band[0] > WIDE:
+    if is_vague(band):
         return f"{interval} (95 % interval)"
     return f"{100 * mass:.3g} % (95 % interval {interval})"
 
