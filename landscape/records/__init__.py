@@ -8,6 +8,7 @@ from landscape.records.checkpoint import Checkpoint
 from landscape.records.density_error import weighted_median
 from landscape.records.eigen_pairs import EigenPairs
 from landscape.records.estimate import DiagonalEstimate, Estimate
+from landscape.records.profile import Profile
 from landscape.records.series import DensitySeries, EigenSeries
 from landscape.records.spectral_density import SpectralDensity, is_vague
 from landscape.records.stability import Stability
@@ -19,6 +20,7 @@ KINDS: dict[str, type[Any]] = {
     "spectral_density": SpectralDensity,
     "eigen_pairs": EigenPairs,
     "surface": Surface,
+    "profile": Profile,
     "eigen_series": EigenSeries,
     "density_series": DensitySeries,
     "stability": Stability,
@@ -33,6 +35,7 @@ __all__ = [
     "Estimate",
     "KINDS",
     "PathOnSurface",
+    "Profile",
     "SpectralDensity",
     "Stability",
     "Surface",

@@ -28,6 +28,10 @@ class PathOnSurface:
         At their projections, with the buffers of the plane's origin: the height of the surface there.
     distance : (t,) float64
         From the plane, in parameter space.
+    cosine : (t,) float64
+        Between the steps before and after each checkpoint; NaN at the ends.
+    threshold : (t,) float64
+        Largest sharpness at which the recorded optimizer is stable; NaN where no threshold is right.
     """
 
     name: str
@@ -36,6 +40,8 @@ class PathOnSurface:
     loss: Array
     projected_loss: Array
     distance: Array
+    cosine: Array = field(default_factory=lambda: np.zeros(0))
+    threshold: Array = field(default_factory=lambda: np.zeros(0))
 
 
 @dataclass(frozen=True)
@@ -50,10 +56,20 @@ class Surface(Record):
         Coordinates in the unit of ``unit``, ascending.
     loss : (ny, nx) float64
     metrics : dict of (ny, nx) float64
+        Of the objective, such as "accuracy"; and what was asked for beside it: "gradient_norm", "lambda_max",
+        "test_loss", "test_accuracy".
+    evaluated : (ny, nx) bool
+        Where the loss was computed; elsewhere it was interpolated. Default: everywhere.
+    loss_error : (ny, nx) float64
+        Estimated error of an interpolated loss, 0 where it was computed.
+    model : (ny, nx) float64
+        Loss of the quadratic model at the origin, from gradient and eigenpairs; (0, 0) if there is none.
     plane : str
         How the directions were chosen: "pca", "eigenvectors", "random" or "points".
     axes : (2,) text
         Their names, such as "pca_1".
+    axis_sources : (2,) text
+        Where each of them comes from, such as "eigenvector 1 of the Hessian, λ = 12.3, residual 1e-06"; "" if unknown.
     unit : str
         What 1 means on the axes.
     explained_variance, explained_variance_null : (2,) float64
@@ -75,12 +91,17 @@ class Surface(Record):
         True loss, loss at the projection, and what the recorder was told.
     path_distance : (t,) float64
         Distance of each checkpoint from the plane.
+    path_cosine : (t,) float64
+        Cosine between the steps to a checkpoint and from it, NaN at the ends of a run.
+    path_threshold : (t,) float64
+        Largest sharpness at which the optimizer as recorded there is stable, NaN where no threshold is right.
     n : int
         Number of parameters.
     parameters : str
         Which parameters the directions were restricted to, as they were chosen; "" means all.
     batchnorm : str
-        What batch norm used: "eval" means the statistics of the origin, "none" that there are none.
+        What batch norm used: "eval" means the statistics of the origin, "recompute" those of the data at each point,
+        "batch" those of each micro-batch, "none" that there are none.
     theta_sha256 : str
         Digest of the origin.
     evaluations : int
@@ -107,6 +128,10 @@ class Surface(Record):
     explained_variance: Array = field(default_factory=lambda: np.full(2, np.nan))
     explained_variance_null: Array = field(default_factory=lambda: np.full(2, np.nan))
     curvature: Array = field(default_factory=lambda: np.full(2, np.nan))
+    axis_sources: NDArray[Any] = field(default_factory=lambda: np.array(["", ""]))
+    evaluated: NDArray[np.bool_] = field(default_factory=lambda: np.zeros((0, 0), bool))
+    loss_error: Array = field(default_factory=lambda: np.zeros((0, 0)))
+    model: Array = field(default_factory=lambda: np.zeros((0, 0)))
     anchor_names: NDArray[Any] = field(default_factory=lambda: np.zeros(0, "U1"))
     anchor_coordinates: Array = field(default_factory=lambda: np.zeros((0, 2)))
     anchor_loss: Array = field(default_factory=lambda: np.zeros(0))
@@ -118,6 +143,8 @@ class Surface(Record):
     path_projected_loss: Array = field(default_factory=lambda: np.zeros(0))
     path_recorded_loss: Array = field(default_factory=lambda: np.zeros(0))
     path_distance: Array = field(default_factory=lambda: np.zeros(0))
+    path_cosine: Array = field(default_factory=lambda: np.zeros(0))
+    path_threshold: Array = field(default_factory=lambda: np.zeros(0))
     n: int = 0
     parameters: str = ""
     batchnorm: str = "eval"
@@ -125,6 +152,24 @@ class Surface(Record):
     evaluations: int = 0
     seconds: float = 0.0
     provenance: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        # Files of earlier versions, and makers of small examples, leave these out.
+        for name, shape, value in (
+            ("evaluated", self.loss.shape, True),
+            ("loss_error", self.loss.shape, 0.0),
+            ("path_cosine", self.path_step.shape, np.nan),
+            ("path_threshold", self.path_step.shape, np.nan),
+        ):
+            if getattr(self, name).size == 0:
+                object.__setattr__(self, name, np.full(shape, value))
+
+    @property
+    def model_error(self) -> Array:
+        """Loss of the quadratic model minus the loss, ``(ny, nx)``; NaN where the loss was not computed."""
+        if self.model.size == 0:
+            return np.full(self.loss.shape, np.nan)
+        return np.where(self.evaluated, self.model - self.loss, np.nan)
 
     @property
     def paths(self) -> tuple[PathOnSurface, ...]:
@@ -140,6 +185,8 @@ class Surface(Record):
                     self.path_loss[mine],
                     self.path_projected_loss[mine],
                     self.path_distance[mine],
+                    self.path_cosine[mine],
+                    self.path_threshold[mine],
                 )
             )
         return tuple(found)

@@ -97,6 +97,17 @@ MEANINGS: dict[str, tuple[str, str]] = {
     "path_projected_loss": ("loss at its projection onto the plane", "loss"),
     "path_recorded_loss": ("loss that was recorded while training", "loss"),
     "path_distance": ("distance of each checkpoint from the plane", "parameter"),
+    "path_cosine": ("cosine between the steps to a checkpoint and from it", "1"),
+    "path_threshold": ("largest sharpness with which the recorded optimizer is stable, or NaN", CURVATURE),
+    "axis_sources": ("where each of the two directions comes from", ""),
+    "evaluated": ("true where the loss was computed, false where it was interpolated", "boolean"),
+    "loss_error": ("estimated error of an interpolated loss, 0 where it was computed", "loss"),
+    "model": ("loss of the quadratic model at the origin, from gradient and eigenpairs", "loss"),
+    # profiles
+    "s": ("position along the line", "unit of the axis"),
+    "samples": ("loss of each part of the data, one row per part", "loss"),
+    "sample_weights": ("what each part counts in the mean over the data", "1"),
+    "anchor_s": ("where named points lie on the line", "unit of the axis"),
 }
 
 # kind of result → what messages call it
@@ -104,6 +115,7 @@ NAMES = {
     "spectral_density": "an eigenvalue density",
     "eigen_pairs": "eigenpairs",
     "surface": "a surface",
+    "profile": "a profile",
     "eigen_series": "eigenpairs along a run",
     "density_series": "densities along a run",
     "stability": "the stability of a training",
