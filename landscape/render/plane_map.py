@@ -172,6 +172,9 @@ def label_lines(axes: Axes, lines: QuadContourSet, shown: Heights, avoid: Array,
             lines, [level], fontsize=fontsize, fmt={level: texts[level]}, colors=[color], manual=[tuple(at)],
             inline_spacing=2, zorder=3,
         )  # fmt: skip
+        # The bands on both sides of a line may differ so much that no ink shows on both.
+        band = theme.LANDSCAPE(float(np.clip(shown.position(level), 0, 1)))
+        texts_so_far[-1].set_bbox({"facecolor": band, "linewidth": 0, "pad": 0.5})
         texts_so_far[-1].set_clip_on(True)
 
 

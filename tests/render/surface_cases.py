@@ -7,6 +7,9 @@ from dataclasses import replace
 import numpy as np
 
 from landscape.records import EigenPairs, SpectralDensity, Surface
+from tests.render.legibility import all_text as all_text
+from tests.render.legibility import assert_legible as assert_legible
+from tests.render.legibility import texts_of as texts_of
 
 NAMES = (
     "SGD",
@@ -111,38 +114,3 @@ def eigen_pairs(k=6, seed=0, **changes):
     residuals[-1] = 0.4
     facts = {"converged": residuals < 0.01, "tol": 1e-3, "scale": 9.0, "n": 100, "products": 60, "loss": 0.5}
     return EigenPairs(values=values, vectors=np.eye(100)[:, :k], residuals=residuals, **{**facts, **changes})
-
-
-def texts_of(figure):
-    """Every text of a figure that can be seen, with its box in pixels."""
-    figure.canvas.draw()
-    renderer = figure.canvas.get_renderer()
-    found = list(figure.texts)
-    legends = list(figure.legends)
-    for axes in figure.axes:
-        found += [*axes.texts, axes.title, axes.xaxis.label, axes.yaxis.label]
-        legends += [axes.get_legend()] if axes.get_legend() else []
-        for axis in (axes.xaxis, axes.yaxis):
-            low, high = sorted(axis.get_view_interval())
-            ticks = [tick for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high]
-            found += [label for tick in ticks for label in (tick.label1, tick.label2) if label.get_visible()]
-            found.append(axis.offsetText)
-    found += [text for legend in legends for text in legend.get_texts()]
-    return [(text.get_text(), text.get_window_extent(renderer)) for text in found if text.get_text().strip()]
-
-
-def assert_legible(figure):
-    """No text is cut off at the page, and none covers another."""
-    boxes = texts_of(figure)
-    page = figure.bbox
-    for index, (text, box) in enumerate(boxes):
-        inside = box.x0 >= page.x0 and box.x1 <= page.x1 and box.y0 >= page.y0 and box.y1 <= page.y1
-        assert inside, f"{text!r} is cut off: {box} on {page}"
-        for other, second in boxes[index + 1 :]:
-            overlap = min(box.x1, second.x1) - max(box.x0, second.x0), min(box.y1, second.y1) - max(box.y0, second.y0)
-            assert min(overlap) <= 1.0, f"{text!r} covers {other!r} by {overlap} pixels"
-
-
-def all_text(figure):
-    """Everything that is written in a figure."""
-    return "\n".join(text for text, _ in texts_of(figure))

@@ -13,7 +13,8 @@ from landscape import render
 from landscape.errors import InputError
 from landscape.render.film_schedule import schedule, sorted_densities
 from landscape.render.runs import run_style
-from tests.render.surface_cases import UNUSUAL, densities, surface, texts_of, with_holes
+from tests.render.legibility import assert_film_legible, written_in
+from tests.render.surface_cases import UNUSUAL, densities, surface, with_holes
 
 SIZE = (960, 540)
 
@@ -63,8 +64,8 @@ def test_several_runs_move_together():
 def test_frames_between_checkpoints_and_runs_of_different_length():
     record = surface(runs=2, checkpoints=20)
     kept = (record.path_run == 0) | (record.path_step <= 100)  # the second run ends early
-    fields = ("run", "step", "coordinates", "loss", "projected_loss", "recorded_loss", "distance")
-    record = replace(record, **{f"path_{name}": getattr(record, f"path_{name}")[kept] for name in fields})
+    fields = [name for name in vars(record) if name.startswith("path_") and len(getattr(record, name)) == len(kept)]
+    record = replace(record, **{name: getattr(record, name)[kept] for name in fields})
     film = render.Film(record, frames=39, size=SIZE)  # every second frame is a checkpoint
     first, second = record.paths
     assert np.array_equal(film.steps[::2], first.steps)
@@ -147,8 +148,7 @@ def test_the_panel_says_whose_density_it_is_and_how_good():
         (10, "Hessian of Rprop, step 100", "predicted error 0.049"),
         (20, "Hessian, step 200", "eigenvalue density, error not known"),
     ):
-        film.frame(k)
-        written = [text for text, _ in texts_of(film._figure)]
+        written = written_in(film, k)
         assert heading in written
         assert quality in written
     alone = render.Film(surface(runs=1, checkpoints=31), densities=densities(1), frames=3, size=SIZE)
@@ -163,27 +163,14 @@ def test_unusual_surfaces_are_filmed_legibly(name):
     record = UNUSUAL[name]()
     if not record.paths:
         record = replace(surface(), loss=record.loss)
-    film = render.Film(record, frames=3, size=SIZE, title="digits-mlp", densities=densities(2))
-    film.frame(2)
-    boxes = texts_of(film._figure)
-    for index, (text, box) in enumerate(boxes):
-        assert box.x0 >= 0, text
-        assert box.x1 <= SIZE[0], text
-        assert box.y0 >= 0, text
-        assert box.y1 <= SIZE[1], text
-        for other, second in boxes[index + 1 :]:
-            overlap = min(box.x1, second.x1) - max(box.x0, second.x0), min(box.y1, second.y1) - max(box.y0, second.y0)
-            assert min(overlap) <= 1.5, (text, other)
+    options = {"frames": 3, "size": SIZE, "title": "digits-mlp", "densities": densities(2)}
+    assert_film_legible(lambda: render.Film(record, **options))
 
 
 def test_words():
     film = render.Film(UNUSUAL["runs outside"](), frames=3, size=SIZE)
-    film.frame(0)
-    written = [text for text, _ in texts_of(film._figure)]
-    assert "step 0" in written
-    assert "outside of the map" in written
-    film.frame(2)
-    assert "step 390" in [text for text, _ in texts_of(film._figure)]
+    assert {"step 0", "outside of the map"} <= set(written_in(film, 0))
+    assert "step 390" in written_in(film, 2)
 
 
 @pytest.mark.parametrize(
