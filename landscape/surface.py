@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from landscape._evaluation import Evaluator
+from landscape._path_facts import stability_thresholds, step_cosines
 from landscape._ranks import refused_together
 from landscape.errors import InputError
 from landscape.geometry import Plane
@@ -102,6 +103,7 @@ def loss_surface(
     several = _several(plane.runs if runs is None else runs)
     world = objective.grid.world
     projections: list[tuple[Array, Array]] = []
+    cosines: list[Array] = []
     aligned: list[Plane] = []
 
     def prepare() -> None:
@@ -114,11 +116,14 @@ def loss_surface(
                 )
         if objective.grid.rank == 0:
             projections.extend(aligned[0].project(run) for run in several)
+            cosines.extend(step_cosines(run) for run in several)
 
     refused_together(prepare, world)
     # The bits of rank 0: ranks may have computed the plane on different processors.
     common = _same_on_all_ranks(aligned[0], world)
-    projections, x, y = world.broadcast_object((projections, *_grid(common, projections, resolution, margin, extent)))
+    projections, cosines, x, y = world.broadcast_object(
+        (projections, cosines, *_grid(common, projections, resolution, margin, extent))
+    )
     points = _Points(objective, common, several, projections, x, y)
     configuration = points.describe()
     state = RunState.of(state, configuration)
@@ -126,6 +131,10 @@ def loss_surface(
     surface = points.surface(values)
     return dataclasses.replace(
         surface,
+        path_cosine=np.concatenate([np.zeros(0), *cosines]),
+        path_threshold=np.concatenate(
+            [np.zeros(0), *(stability_thresholds(run, objective.weight_decay) for run in several)]
+        ),
         seconds=time.monotonic() - started,
         provenance={
             "configuration": configuration,

@@ -25,6 +25,7 @@ ARRAYS = (
     "path_loss",
     "path_projected_loss",
     "path_distance",
+    "path_cosine",
     "explained_variance",
 )
 

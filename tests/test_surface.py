@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import shutil
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -100,6 +101,10 @@ def test_a_recorded_run(recorded):
     assert surface.path_distance == pytest.approx(plane.residual(run))
     assert surface.path_names.tolist() == ["SGD"]
     assert len(surface.paths) == 1 and surface.paths[0].loss.shape == (10,)
+    theta = np.stack([checkpoint.theta for checkpoint in run]).astype(float)
+    turns = [a @ b / np.linalg.norm(a) / np.linalg.norm(b) for a, b in pairwise(np.diff(theta, axis=0))]
+    assert surface.path_cosine[1:-1] == pytest.approx(turns, rel=1e-9)
+    assert surface.path_threshold == pytest.approx(2 / 0.1)  # gradient descent with the recorded learning rate
     for index in (0, 4, 9):
         there = objective.at(plane.point(*surface.path_coordinates[index]), run[-1].buffers)
         assert surface.path_projected_loss[index] == pytest.approx(there.loss(), rel=1e-5)
