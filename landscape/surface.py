@@ -238,6 +238,7 @@ class _Points:
             },
             plane=plane.kind,
             axes=np.array(plane.axes),
+            axis_sources=np.array(plane.axis_sources),
             unit=plane.unit,
             explained_variance=np.asarray(plane.explained_variance, float),
             explained_variance_null=np.asarray(plane.explained_variance_null, float),
@@ -390,6 +391,7 @@ def _same_on_all_ranks(plane: Plane, world: Collectives) -> Plane:
         name: getattr(plane, name)
         for name in (
             "axes",
+            "axis_sources",
             "kind",
             "unit",
             "explained_variance",

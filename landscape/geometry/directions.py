@@ -13,6 +13,8 @@ from landscape.geometry.products import dot, norm
 
 Array = NDArray[np.float64]
 
+# How random directions can be scaled, and what that is called.
+NORMALIZATIONS = {"filter": "filter-normalized", "layer": "layer-normalized", None: "orthonormal"}
 # Two directions of which less than this share is left after orthogonalization span no plane: what is left is rounding.
 DEPENDENT = 1e-6
 
@@ -51,6 +53,26 @@ def filter_normalized(direction: Array, theta: Array, layout: Layout) -> Array:
         wanted = np.linalg.norm(theta[part].astype(float).reshape(shape[0], -1), axis=1, keepdims=True)
         factors = np.divide(wanted, sizes, out=np.zeros_like(sizes), where=sizes > 0)
         result[part] = (filters * factors).reshape(-1)
+    return result
+
+
+def layer_normalized(direction: Array, theta: Array, layout: Layout) -> Array:
+    """Give each parameter of a direction the norm of that parameter of theta; biases and norm layers get 0.
+
+    Parameters
+    ----------
+    direction, theta : (n,) arrays
+    layout : Layout
+
+    Returns
+    -------
+    (n,) float64
+    """
+    result = np.zeros(len(direction))
+    for (_, part), shape in zip(layout.parts(), layout.shapes, strict=True):
+        size = norm(direction[part]) if len(shape) >= 2 else 0.0
+        if size > 0:
+            result[part] = direction[part].astype(float) * (norm(theta[part]) / size)
     return result
 
 

@@ -5,30 +5,25 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from landscape._arguments import check_whole
 from landscape.errors import InputError
-from landscape.geometry.directions import filter_normalized, gaussian_directions, orthonormal, signed
+from landscape.geometry import construction
+from landscape.geometry.construction import DISTANCE, Extent
 from landscape.geometry.layout import Layout, Selection, layout_of
-from landscape.geometry.principal import principal_components
-from landscape.geometry.products import dot, norm, product
+from landscape.geometry.points import values_of
+from landscape.geometry.products import product
 
 if TYPE_CHECKING:
     from landscape.records import EigenPairs
     from landscape.trajectory import Trajectory
 
 Array = NDArray[np.float64]
-Extent = tuple[float, float, float, float]
-
-DISTANCE = "distance in parameter space"
 # Columns that are worked on at once in float64.
 COLUMNS = 2**20
-# An eigenvector is drawn this far at least relative to the other one: a curvature of zero has no scale of its own.
-FLATTEST = 10.0
 
 
 def _unknown() -> Array:
@@ -39,9 +34,9 @@ def _unknown() -> Array:
 class Plane:
     """``origin + x · directions[0] + y · directions[1]``.
 
-    Made by :meth:`pca`, :meth:`eigenvectors`, :meth:`random` or :meth:`through`; the constructor takes any directions
-    as they are. Directions are orthonormal, so that coordinates are distances in parameter space, but for random ones
-    with filter normalization.
+    Made by :meth:`pca`, :meth:`eigenvectors`, :meth:`gradient`, :meth:`random`, :meth:`through` or :meth:`along`; the
+    constructor takes any directions as they are. Directions are orthonormal, so that coordinates are distances in
+    parameter space, but for random ones with filter or layer normalization.
 
     Attributes
     ----------
@@ -50,8 +45,10 @@ class Plane:
     directions : (2, n) array of the same dtype
     axes : (2,) text
         Names of the directions.
+    axis_sources : (2,) text
+        Where each of them comes from; "" if unknown.
     kind : str
-        "pca", "eigenvectors", "random", "points" or "custom".
+        "pca", "eigenvectors", "gradient", "random", "points" or "custom".
     names, shapes : tuples
         Of the parameters, in the order of theta; empty if unknown.
     buffers : dict of arrays
@@ -86,6 +83,7 @@ class Plane:
     origin: NDArray[Any]
     directions: NDArray[Any]
     axes: tuple[str, str] = ("direction_1", "direction_2")
+    axis_sources: tuple[str, str] = ("", "")
     kind: str = "custom"
     names: tuple[str, ...] = ()
     shapes: tuple[tuple[int, ...], ...] = ()
@@ -148,46 +146,10 @@ class Plane:
             If there are fewer than three different checkpoints, or if runs are of different models.
         """
         several: tuple[Trajectory, ...] = (cast("Trajectory", runs),) if hasattr(runs, "blocks") else tuple(runs)
-        if not several:
-            raise InputError("a plane through runs needs at least one run")
-        if origin not in ("last", "mean"):
-            raise InputError(f'origin must be "last" or "mean", not {origin!r}')
-        if len(set(components)) != 2 or min(components) < 1:
-            raise InputError(f"components must be two different numbers from 1 on, not {tuple(components)}")
-        last = several[0][-1]
-        reference = _vector(last)
-        if not np.isfinite(reference).all():
-            raise InputError(
-                f"the last checkpoint (step {last.step}) of the run {several[0].name} holds NaN or inf: the run "
-                "diverged, and cannot be the origin of a plane"
-            )
-        layout = layout_of(several[0], len(reference))
-        mask = layout.selected(parameters, reference)
-        found = principal_components(several, layout, reference, mask, [number - 1 for number in components])
-        first, second = (signed(direction) for direction in found.directions)
-        directions = orthonormal(first, second, "the principal components")
-        turned = np.array([dot(a, b) for a, b in zip(directions, found.directions, strict=True)])
-        coordinates = found.coordinates * np.sign(turned)
-        if origin == "last":
-            coordinates = coordinates - coordinates[len(several[0]) - 1]
-        return cls(
-            reference if origin == "last" else found.mean.astype(reference.dtype),
-            directions,
-            axes=(f"pca_{components[0]}", f"pca_{components[1]}"),
-            kind="pca",
-            names=layout.names,
-            shapes=layout.shapes,
-            buffers=dict(last.buffers),
-            explained_variance=found.shares,
-            explained_variance_null=found.null,
-            anchor_points={"origin": last} if origin == "last" else {},
-            runs=several,
-            parameters=_chosen(parameters),
-            extent=_box(coordinates),
-        )
+        return cls(**construction.of_components(several, parameters, origin, components))
 
     @classmethod
-    def eigenvectors(cls, pairs: EigenPairs, indices: tuple[int, int] = (0, 1)) -> Plane:
+    def eigenvectors(cls, pairs: EigenPairs, indices: tuple[int, int] | Literal["ends"] = (0, 1)) -> Plane:
         """The plane of two eigenvectors at the point where they were computed.
 
         Its extent is where the loss would rise by its own value, or by 1 if that is larger, if it were quadratic.
@@ -195,46 +157,30 @@ class Plane:
         Parameters
         ----------
         pairs : EigenPairs
-        indices : pair of int
-            Which of them, from 0.
+        indices : pair of int, or "ends"
+            Which of them, from 0, or from the last on, -1; with ``which="both"`` that is the smallest eigenvalue.
+            "ends": the largest and the smallest eigenvalue.
 
         Returns
         -------
         Plane
+            Axes are named by rank: "eigenvector_1" is that of the largest eigenvalue, "eigenvector_-1" that of the
+            smallest.
 
         Raises
         ------
         InputError
-            If there are not so many, or the operator had no objective.
+            If there are not so many, the operator had no objective, or the pairs do not hold both ends.
+
+        Examples
+        --------
+        >>> import landscape as ls, torch
+        >>> objective = ls.Objective(torch.nn.Linear(3, 1), torch.nn.MSELoss(), (torch.eye(3), torch.zeros(3, 1)))
+        >>> pairs = ls.eigenpairs(ls.Hessian(objective), k=1, which="both")
+        >>> Plane.eigenvectors(pairs, "ends").axes
+        ('eigenvector_1', 'eigenvector_-1')
         """
-        if not np.size(pairs.theta):
-            raise InputError("these eigenpairs do not know where they were computed: their operator has no objective")
-        if len(set(indices)) != 2 or not all(0 <= index < len(pairs.values) for index in indices):
-            raise InputError(
-                f"indices must be two different numbers from 0 to {len(pairs.values) - 1}, not {tuple(indices)}"
-            )
-        columns = list(indices)
-        first, second = np.asarray(pairs.vectors)[:, columns].T.astype(float)
-        curvature = np.asarray(pairs.values, float)[columns]
-        rise = max(abs(pairs.loss), 1.0) if np.isfinite(pairs.loss) else 1.0
-        steepest = float(np.abs(curvature).max())
-        shortest = np.sqrt(2 * rise / steepest) if steepest > 0 else 1.0
-        reach = [
-            min(np.sqrt(2 * rise / abs(value)), FLATTEST * shortest) if value else FLATTEST * shortest
-            for value in curvature
-        ]
-        theta = np.asarray(pairs.theta)
-        return cls(
-            theta,
-            orthonormal(first, second, "the eigenvectors"),
-            axes=(f"eigenvector_{indices[0] + 1}", f"eigenvector_{indices[1] + 1}"),
-            kind="eigenvectors",
-            names=tuple(pairs.parameters),
-            shapes=tuple(tuple(shape) for shape in pairs.parameters.values()),
-            buffers=dict(pairs.buffers),
-            curvature=curvature,
-            extent=(-float(reach[0]), float(reach[0]), -float(reach[1]), float(reach[1])),
-        )
+        return cls(**construction.of_eigenvectors(pairs, indices))
 
     @classmethod
     def random(
@@ -247,10 +193,11 @@ class Plane:
         objective : Objective or Checkpoint
             Its theta is the origin.
         seed : int
-        normalize : "filter" or None
+        normalize : "filter", "layer" or None
             "filter": each filter of a direction gets the norm of that filter of theta, biases and norm layers stay
-            (Li et al., NeurIPS 2018), so that 1 on the axes means the same for networks of other scales. None: the
-            directions are orthonormal.
+            (Li et al., NeurIPS 2018), so that 1 on the axes means the same for networks of other scales. "layer": each
+            parameter as a whole gets the norm of that of theta, biases and norm layers stay. None: the directions are
+            orthonormal.
         parameters : names, regular expression or predicate(name, value), optional
             The directions are zero elsewhere.
 
@@ -263,40 +210,7 @@ class Plane:
         InputError
             If nothing is left of the directions.
         """
-        if normalize not in ("filter", None):
-            raise InputError(f'normalize must be "filter" or None, not {normalize!r}')
-        check_whole("seed", seed, 0)
-        theta = _vector(objective)
-        layout = layout_of(objective, len(theta))
-        mask = layout.selected(parameters, theta)
-        directions = gaussian_directions(len(theta), 2, seed)
-        if normalize == "filter":
-            if not layout.names:
-                raise InputError("filter normalization needs the names and shapes of the parameters: give an objective")
-            directions = np.stack([filter_normalized(direction, theta, layout) for direction in directions])
-        if mask is not None:
-            directions = np.where(mask, directions, 0.0)
-        if not directions.any(axis=1).all():
-            raise InputError(
-                "nothing is left of the random directions: filter normalization keeps biases and norm layers, and "
-                "these are all that is chosen, or theta is zero; use normalize=None"
-            )
-        reach = 1.0
-        if normalize is None:
-            directions = orthonormal(directions[0], directions[1], "the random directions")
-            reach = norm(theta) or 1.0
-        return cls(
-            theta,
-            directions,
-            axes=("random_1", "random_2"),
-            kind="random",
-            names=layout.names,
-            shapes=layout.shapes,
-            buffers=_buffers(objective),
-            unit=DISTANCE if normalize is None else "norms of the filters",
-            parameters=_chosen(parameters),
-            extent=(-reach, reach, -reach, reach),
-        )
+        return cls(**construction.at_random(objective, seed, normalize, parameters))
 
     @classmethod
     def through(cls, a: Any, b: Any, c: Any) -> Plane:
@@ -315,32 +229,86 @@ class Plane:
         InputError
             If they lie on a line, or are of different models.
         """
-        points = {"a": _last(a), "b": _last(b), "c": _last(c)}
-        vectors = {name: _vector(point) for name, point in points.items()}
-        layouts = {name: layout_of(point, len(vectors[name])) for name, point in points.items()}
-        # A bare vector has no names: any of the others may know them.
-        layout = next((one for one in layouts.values() if one.names), layouts["a"])
-        for name, other in layouts.items():
-            places = layout.places_of(other, "one of the points", f"point {name}")
-            vectors[name] = vectors[name] if places is None else vectors[name][places]
-        origin = vectors["a"]
-        differences = [vectors[name].astype(float) - origin for name in ("b", "c")]
-        directions = orthonormal(differences[0], differences[1], "the three points (two of them are the same, or all)")
-        anchors = {"a": np.zeros(2)}
-        for name, difference in zip(("b", "c"), differences, strict=True):
-            anchors[name] = np.array([dot(direction, difference) for direction in directions])
-        return cls(
-            origin,
-            directions,
-            axes=("a to b", "across"),
-            kind="points",
-            names=layout.names,
-            shapes=layout.shapes,
-            buffers=_buffers(points["a"]),
-            anchors=anchors,
-            anchor_points=points,
-            extent=_box(np.stack(list(anchors.values()))),
-        )
+        return cls(**construction.through_points(a, b, c))
+
+    @classmethod
+    def gradient(cls, objective: Any, pairs: EigenPairs, index: int = 0) -> Plane:
+        """The plane of the gradient and an eigenvector, at the point where the pairs were computed (collective).
+
+        The second axis is what the eigenvector has perpendicular to the gradient. Its extent is where the loss would
+        change by its own value, or by 1 if that is larger, if it were quadratic.
+
+        Parameters
+        ----------
+        objective : Objective
+            It is moved to the pairs' theta.
+        pairs : EigenPairs
+        index : int
+            Which of them, from 0.
+
+        Returns
+        -------
+        Plane
+            With the curvature along both axes, from one Hessian product each.
+
+        Raises
+        ------
+        InputError
+            If the pairs are of another model or know no point, or the gradient is zero or parallel to the eigenvector.
+
+        Examples
+        --------
+        >>> import landscape as ls, torch
+        >>> data = torch.rand(8, 3), torch.rand(8, 1)
+        >>> objective = ls.Objective(torch.nn.Linear(3, 1), torch.nn.MSELoss(), data)
+        >>> Plane.gradient(objective, ls.eigenpairs(ls.Hessian(objective), k=1)).axes
+        ('gradient', 'eigenvector_1')
+        """
+        return cls(**construction.along_gradient(objective, pairs, index))
+
+    @classmethod
+    def along(
+        cls,
+        objective: Any,
+        u: Any,
+        v: Any,
+        *,
+        axes: tuple[str, str] = ("u", "v"),
+        orthonormalize: bool = True,
+        sources: tuple[str, str] | None = None,
+    ) -> Plane:
+        """The plane of two vectors of yours around a point.
+
+        Parameters
+        ----------
+        objective : Objective or Checkpoint
+            Its theta is the origin.
+        u, v : (n,) vectors, checkpoints, or dicts of arrays by parameter
+            What a dict leaves out is zero.
+        axes : pair of str
+            Their names.
+        orthonormalize : bool
+            Make them orthonormal, so that coordinates are distances; the first keeps its direction. The extent is the
+            length of each. False: 1 on an axis is the vector as it is.
+        sources : pair of str, optional
+            Where they come from, for the record; default: "given by the user".
+
+        Returns
+        -------
+        Plane
+
+        Raises
+        ------
+        InputError
+            If they do not fit the model (which parameter, which shapes), are zero or not finite, or span no plane.
+
+        Examples
+        --------
+        >>> plane = Plane.along(np.zeros(3), [0, 2.0, 0], [1.0, 1, 0])
+        >>> plane.directions.tolist()
+        [[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]]
+        """
+        return cls(**construction.along_vectors(objective, u, v, axes, orthonormalize, sources))
 
     @property
     def n(self) -> int:
@@ -427,7 +395,7 @@ class Plane:
             for _, theta in points.blocks():
                 yield theta if places is None else theta[:, places]
             return
-        theta = np.atleast_2d(_values(points))
+        theta = np.atleast_2d(values_of(points))
         places = self.layout.places_of(layout_of(points, theta.shape[1]), "the plane", "the point")
         yield theta if places is None else theta[:, places]
 
@@ -447,49 +415,3 @@ class Plane:
             left = theta[:, part].astype(float) - self.origin[part] - product(found, self.directions[:, part])
             squares += np.einsum("tn,tn->t", left, left)
         return found, np.sqrt(squares)
-
-
-def _chosen(parameters: Selection) -> str:
-    """A selection of parameters in a few words."""
-    if parameters is None:
-        return ""
-    if isinstance(parameters, str):
-        return parameters
-    return "that a function chose" if callable(parameters) else ", ".join(parameters)
-
-
-def _last(thing: Any) -> Any:
-    return thing[-1] if hasattr(thing, "blocks") else thing
-
-
-def _values(thing: Any) -> NDArray[Any]:
-    """The numbers of a theta, or of several, in an array: of a checkpoint, an objective, a tensor or an array."""
-    values = getattr(thing, "theta", thing)
-    if hasattr(values, "detach"):
-        values = values.detach().cpu().numpy()
-    array = np.asarray(values)
-    return array if array.dtype in (np.float32, np.float64) else array.astype(np.float64)
-
-
-def _vector(thing: Any) -> NDArray[Any]:
-    array = _values(thing)
-    if array.ndim != 1:
-        raise InputError(f"a point must be a checkpoint, an objective or a vector (n,), not of shape {array.shape}")
-    return array.copy()
-
-
-def _buffers(thing: Any) -> dict[str, NDArray[Any]]:
-    buffers = getattr(thing, "buffers", None)
-    if not isinstance(buffers, Mapping):
-        return {}
-    return {
-        name: value.detach().cpu().numpy() if hasattr(value, "detach") else np.asarray(value)
-        for name, value in buffers.items()
-    }
-
-
-def _box(coordinates: Array) -> Extent:
-    """The smallest rectangle around some points, and the origin."""
-    low = np.minimum(coordinates.min(0), 0.0)
-    high = np.maximum(coordinates.max(0), 0.0)
-    return float(low[0]), float(high[0]), float(low[1]), float(high[1])

@@ -250,7 +250,7 @@ def test_random_planes(seed):
 def test_bad_random_planes():
     point = ls.Checkpoint(np.ones(N), names=NAMES, shapes=SHAPES)
     for options, message in (
-        ({"normalize": "layer"}, '"filter" or None'),
+        ({"normalize": "row"}, '"filter", "layer" or None'),
         ({"seed": -1}, "negative"),
         ({"parameters": "bias"}, "nothing is left"),
     ):
