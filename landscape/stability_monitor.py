@@ -118,10 +118,10 @@ class StabilityMonitor:
     ) -> None:
         if not isinstance(objective, Objective):
             raise InputError(f"objective must be a landscape.Objective, not {type(objective).__name__}")
-        if isinstance(every, str) and every != "auto":
-            raise InputError(f'every must be "auto" or a whole number of at least 1, not {every!r}')
-        if not isinstance(every, str):
-            check_whole("every", every, 1)
+        try:
+            check_whole("every", 1 if every == "auto" else every, 1)
+        except InputError as error:
+            raise InputError(f'every must be "auto" or a whole number of at least 1, not {every!r}') from error
         for name, value in (("overhead", overhead), ("tol", tol)):
             if not 0 < value < 1:
                 raise InputError(f"{name} must lie between 0 and 1, not {value}")
