@@ -15,7 +15,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from landscape import __version__
-from landscape.cli import demo, eigenpairs, info, pack, spectrum, surface, train, video
+from landscape.cli import demo, eigenpairs, info, pack, report, spectrum, surface, train, video
 from landscape.cli.agreement import AgreedError
 from landscape.errors import LandscapeError
 
@@ -34,6 +34,7 @@ app.command("spectrum")(spectrum.spectrum)
 app.command("eigenpairs")(eigenpairs.eigenpairs)
 app.command("surface")(surface.surface)
 app.command("video")(video.video)
+app.command("report")(report.report)
 app.command("pack")(pack.pack)
 app.command("info")(info.info)
 app.command("demo")(demo.demo)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from landscape.render.film import Film
     from landscape.render.filming import video
     from landscape.render.relief_figure import relief
+    from landscape.render.report_page import report
     from landscape.render.series_figure import density_series, eigenvalue_series
     from landscape.render.stability_figure import stability
 
@@ -28,6 +29,7 @@ _PLACES = {
     "eigenvalue_series": "series_figure",
     "density_series": "series_figure",
     "Film": "film",
+    "report": "report_page",
     "video": "filming",
 }
 
@@ -41,6 +43,7 @@ __all__ = [
     "stability",
     "Film",
     "video",
+    "report",
 ]
 
 

@@ -1,0 +1,469 @@
+"""A loss surface, in space and as a map, with the runs on it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.colors import to_hex
+from numpy.typing import NDArray
+
+from landscape.render import theme
+from landscape.render.heights import Heights, heights
+from landscape.render.numerals import count, number, numbers, plural
+from landscape.render.plane_map import check_surface
+from landscape.render.report_page.escaping import label
+from landscape.render.report_page.packing import CHECKPOINTS, GRID, floats, plain, thinned
+from landscape.render.report_page.panel import Panel, axis, dash, run_color, words_move
+from landscape.render.runs import run_style
+
+if TYPE_CHECKING:
+    from landscape.records import PathOnSurface, Surface
+
+Array = NDArray[np.float64]
+BANDS = 18
+# Safe in labels of a WebGL scene, which has rules of its own for markup.
+PLAIN = re.compile(r"[\w .,()+-]*")
+SYMBOLS = ("x", "star", "square", "diamond", "pentagon")
+# Letters on any colour of the map.
+SEAM = "1px 1px 2px #000, -1px -1px 2px #000, 1px -1px 2px #000, -1px 1px 2px #000"
+RUN_HOVER = (
+    "%{meta[0]}, step %{customdata[0]}<br>loss %{customdata[1]:.5g}<br>at the projection %{customdata[2]:.5g}<br>"
+    "%{customdata[3]:.4g} from the plane<extra></extra>"
+)
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """How values become heights."""
+
+    logarithmic: bool
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, shown: Heights) -> _Scale:
+        if len(shown.levels) == 0:
+            return cls(False, 0.0, 1.0)
+        return cls(shown.logarithmic, float(shown.levels[0]), float(shown.levels[-1]))
+
+    def __call__(self, values: Any) -> Array:
+        """Within the range; NaN stays."""
+        array = np.asarray(values, float)
+        inside = np.where(np.isfinite(array), np.clip(array, self.low, self.high), np.nan)
+        return np.asarray(np.log10(inside) if self.logarithmic else inside)
+
+    @property
+    def range(self) -> list[float]:
+        ends = self([self.low, self.high])
+        return [float(ends[0]), float(ends[1])]
+
+
+def surface_panels(surface: Surface) -> list[Panel]:
+    """The surface in space and from above; of a grid of one row or column, the map alone cannot be drawn: none."""
+    check_surface(surface)
+    if min(len(surface.x), len(surface.y)) < 2:
+        return []
+    rows, columns = thinned(len(surface.y), GRID), thinned(len(surface.x), GRID)
+    shown = heights(surface)
+    panels = [_map(surface, shown, rows, columns)]
+    if len(shown.finite):
+        panels.insert(0, _relief(surface, shown, rows, columns))
+    left_out = surface.loss.size - len(rows) * len(columns)
+    if left_out:
+        note = f"drawn at {len(columns)} × {len(rows)} of the {len(surface.x)} × {len(surface.y)} points of the file"
+        for panel in panels:
+            panel.facts.append(note)
+    return panels
+
+
+def _colors() -> list[list[Any]]:
+    places = np.linspace(0, 1, 13)
+    return [[float(round(place, 4)), to_hex(theme.LANDSCAPE(place))] for place in places]
+
+
+def _bar(shown: Heights, scale: _Scale) -> dict[str, Any]:
+    bar: dict[str, Any] = {"title": {"text": label(shown.name)}, "thickness": 12, "len": 0.85, "outlinewidth": 0}
+    if shown.logarithmic:
+        bar |= {"tickvals": plain(scale(shown.marks)), "ticktext": numbers(shown.marks)}
+    return bar
+
+
+def _map(surface: Surface, shown: Heights, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Panel:
+    first = _field(surface, shown, rows, columns)
+    data: list[dict[str, Any]] = [
+        {
+            "type": "contour",
+            "x": plain(surface.x[columns]),
+            "y": plain(surface.y[rows]),
+            "colorscale": _colors(),
+            "line": {"width": 0.5, "color": "rgba(255,255,255,0.45)"},
+            "name": "",
+            "hoverlabel": {"namelength": 0},
+            **first,
+        }
+    ]
+    holes = np.argwhere(~np.isfinite(shown.values))
+    if len(holes):
+        holes = holes[thinned(len(holes), CHECKPOINTS)]
+        data.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "name": "no finite loss",
+                "x": plain(surface.x[holes[:, 1]]),
+                "y": plain(surface.y[holes[:, 0]]),
+                "marker": {"symbol": "x-thin", "size": 5, "line": {"width": 1.2, "color": "@warning"}},
+                "hovertemplate": "no finite loss here<extra></extra>",
+            }
+        )
+    moves, shapes = [], []
+    for index, run in enumerate(surface.paths):
+        data += _path(run, index)
+        shapes.append(_marker(index))
+        kept = thinned(len(run.steps), CHECKPOINTS)
+        moves.append(
+            {
+                "kind": "marker",
+                "shape": index,
+                "steps": plain(run.steps[kept]),
+                "x": plain(run.coordinates[kept, 0]),
+                "y": plain(run.coordinates[kept, 1]),
+            }
+        )
+        moves.append(words_move(run.steps[kept], _words(run, kept)))
+    data += _anchors(surface)
+    ratio = float(np.ptp(surface.y) / np.ptp(surface.x))
+    layout: dict[str, Any] = {
+        "xaxis": axis(
+            _axis_text(surface, 0), range=plain([surface.x[0], surface.x[-1]]), zeroline=False, showgrid=False
+        ),
+        "yaxis": axis(
+            _axis_text(surface, 1), range=plain([surface.y[0], surface.y[-1]]), zeroline=False, showgrid=False
+        ),
+        "shapes": shapes,
+        "showlegend": False,
+    }
+    if "distance" in surface.unit and 1 / 3 <= ratio <= 3:  # coordinates are distances: drawn to scale
+        layout["yaxis"] |= {"scaleanchor": "x", "constrain": "domain"}
+        layout["xaxis"] |= {"constrain": "domain"}
+    return Panel(
+        f"Map of the {shown.name}",
+        _alternative(surface, "Contour map"),
+        data,
+        layout,
+        moves,
+        _facts(surface),
+        _warnings(surface),
+        "tall",
+        choices=_choices(surface, shown, first, rows, columns),
+    )
+
+
+def _field(surface: Surface, shown: Heights, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> dict[str, Any]:
+    """What of the map's first trace belongs to one quantity."""
+    scale = _Scale.of(shown)
+    low, high = scale.range
+    return {
+        "values": floats(shown.values[np.ix_(rows, columns)]),
+        "scale": [scale.low, scale.high, scale.logarithmic],
+        "zmin": low,
+        "zmax": high,
+        "autocontour": False,
+        "contours": {"start": low, "end": high, "size": (high - low) / BANDS or 1.0, "coloring": "fill"},
+        "colorbar": _bar(shown, scale),
+        "meta": [label(shown.name)],
+        "hovertemplate": "%{x:.4g}, %{y:.4g}<br>%{meta[0]} %{customdata:.5g}<extra></extra>",
+    }
+
+
+def _choices(
+    surface: Surface, shown: Heights, first: dict[str, Any], rows: NDArray[np.int64], columns: NDArray[np.int64]
+) -> list[dict[str, Any]]:
+    """The loss and whatever else is known on the grid; nothing if that is the loss alone."""
+    import dataclasses
+
+    others = dict(surface.metrics)
+    shape = surface.loss.shape
+    for name, values in (("quadratic model", surface.model), ("estimated error of the loss", surface.loss_error)):
+        if np.shape(values) == shape and np.any(np.nan_to_num(values) != 0):
+            others[name] = values
+    if not others:
+        return []
+    whole = dataclasses.replace(surface, metrics=others)
+    found = [{"name": shown.name, "changes": first}]
+    for name in others:
+        one = heights(whole, name, log=bool(name != "accuracy" and _spreads(np.asarray(others[name], float))))
+        found.append({"name": name, "changes": _field(whole, one, rows, columns)})
+    return found
+
+
+def _spreads(values: Array) -> bool:
+    finite = values[np.isfinite(values)]
+    return bool(len(finite) and finite.min() > 0 and finite.max() > 20 * finite.min())
+
+
+def _path(run: PathOnSurface, index: int) -> list[dict[str, Any]]:
+    """A run on the map: a light seam, the line, the checkpoints from dark to bright, start and end."""
+    style = run_style(index)
+    kept = thinned(len(run.steps), CHECKPOINTS)
+    x, y = plain(run.coordinates[kept, 0]), plain(run.coordinates[kept, 1])
+    name, group = label(run.name), f"run {index}"
+    base = {"type": "scatter", "x": x, "y": y, "legendgroup": group}
+    times = np.linspace(0, 1, len(kept))
+    seam = {
+        **base,
+        "mode": "lines",
+        "line": {"color": "#FFFFFF", "width": 4.5},
+        "hoverinfo": "skip",
+        "showlegend": False,
+    }
+    line = {
+        **base,
+        "mode": "lines+markers",
+        "name": name,
+        "legendcolor": run_color(index),
+        "meta": [name],
+        "customdata": _hover(run, kept),
+        "hovertemplate": RUN_HOVER,
+        "line": {"color": style.line, "width": 1.8, "dash": dash(index)},
+        "marker": {"size": 4.5, "color": [to_hex(style.ramp(time)) for time in times], "line": {"width": 0}},
+    }
+    ends = {
+        "type": "scatter",
+        "mode": "markers",
+        "legendgroup": group,
+        "hoverinfo": "skip",
+        "showlegend": False,
+        "x": [x[0], x[-1]],
+        "y": [y[0], y[-1]],
+        "marker": {
+            "symbol": ["circle", SYMBOLS[index % len(SYMBOLS)]],
+            "size": [9, 12],
+            "color": ["#FFFFFF", style.bright],
+            "line": {"width": 1.8, "color": style.dark},
+        },
+    }
+    return [seam, line, ends]
+
+
+def _hover(run: PathOnSurface, kept: NDArray[np.int64]) -> list[list[Any]]:
+    columns = (run.steps[kept], run.loss[kept], run.projected_loss[kept], run.distance[kept])
+    return [list(row) for row in zip(*map(plain, columns), strict=True)]
+
+
+def _marker(index: int) -> dict[str, Any]:
+    """Where a run is at the time of the slider: a circle of a fixed size on the screen."""
+    style = run_style(index)
+    return {
+        "type": "circle",
+        "layer": "above",
+        "xref": "x",
+        "yref": "y",
+        "xsizemode": "pixel",
+        "ysizemode": "pixel",
+        "xanchor": 0,
+        "yanchor": 0,
+        "x0": -8,
+        "x1": 8,
+        "y0": -8,
+        "y1": 8,
+        "fillcolor": style.bright,
+        "line": {"color": "#FFFFFF" if style.bright != "#FFFFFF" else style.dark, "width": 2.5},
+    }
+
+
+def _anchors(surface: Surface) -> list[dict[str, Any]]:
+    if len(surface.anchor_names) == 0:
+        return []
+    names = [label(name) for name in surface.anchor_names]
+    return [
+        {
+            "type": "scatter",
+            "mode": "markers+text",
+            "name": "points of the plane",
+            "legendcolor": "@quiet",
+            "x": plain(surface.anchor_coordinates[:, 0]),
+            "y": plain(surface.anchor_coordinates[:, 1]),
+            "text": names,
+            "textposition": "bottom right",
+            "textfont": {"color": "#FFFFFF", "size": 11, "shadow": SEAM},
+            "customdata": plain(surface.anchor_loss),
+            "hovertemplate": "%{text}<br>loss %{customdata:.5g}<extra></extra>",
+            "marker": {"symbol": "diamond-open", "size": 9, "color": "#FFFFFF", "line": {"width": 2}},
+        }
+    ]
+
+
+def _words(run: PathOnSurface, kept: Sequence[int] | NDArray[np.int64]) -> list[str]:
+    """Where a run is, in words."""
+    return [
+        f"{run.name}, step {count(int(run.steps[at]))}: loss {number(float(run.loss[at]), 4)}, at its projection "
+        f"{number(float(run.projected_loss[at]), 4)}, {number(float(run.distance[at]), 3)} from the plane"
+        for at in kept
+    ]
+
+
+def _relief(surface: Surface, shown: Heights, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Panel:
+    scale = _Scale.of(shown)
+    low, high = scale.range
+    ticks = {"tickvals": plain(scale(shown.marks)), "ticktext": numbers(shown.marks)}
+    data: list[dict[str, Any]] = [
+        {
+            "type": "surface",
+            "x": plain(surface.x[columns]),
+            "y": plain(surface.y[rows]),
+            "values": floats(shown.values[np.ix_(rows, columns)]),
+            "scale": [scale.low, scale.high, scale.logarithmic],
+            "colorscale": _colors(),
+            "cmin": low,
+            "cmax": high,
+            "showscale": False,
+            "name": "",
+            "hovertemplate": "%{x:.4g}, %{y:.4g}<br>loss %{customdata:.5g}<extra></extra>",
+            "lighting": {"ambient": 0.72, "diffuse": 0.55, "specular": 0.04, "roughness": 0.95, "fresnel": 0.02},
+            "lightposition": {"x": -2000, "y": -4000, "z": 6000},
+            "contours": {
+                "z": {
+                    "show": True,
+                    "usecolormap": False,
+                    "color": "rgba(255,255,255,0.5)",
+                    "width": 1,
+                    "start": low,
+                    "end": high,
+                    "size": (high - low) / BANDS or 1.0,
+                    "highlight": False,
+                },
+                "x": {"highlight": False},
+                "y": {"highlight": False},
+            },
+        }
+    ]
+    moves = []
+    lift = 0.012 * (high - low)
+    for index, run in enumerate(surface.paths):
+        kept = thinned(len(run.steps), CHECKPOINTS)
+        z = plain(np.clip(scale(run.projected_loss[kept]) + lift, low, high + lift))
+        data += _path_in_space(run, index, kept, z, plain(scale(run.loss[kept]) + lift))
+        x, y = plain(run.coordinates[kept, 0]), plain(run.coordinates[kept, 1])
+        moves.append({"kind": "point", "trace": len(data), "steps": plain(run.steps[kept]), "x": x, "y": y, "z": z})
+        style = run_style(index)
+        data.append(
+            {
+                "type": "scatter3d",
+                "mode": "markers",
+                "x": x[:1],
+                "y": y[:1],
+                "z": z[:1],
+                "hoverinfo": "skip",
+                "showlegend": False,
+                "marker": {"size": 7, "color": style.bright, "line": {"color": "#FFFFFF", "width": 2}},
+            }
+        )
+    ratio = float(np.ptp(surface.y) / np.ptp(surface.x))
+    ratio = ratio if "distance" in surface.unit and 1 / 3 <= ratio <= 3 else 1.0
+    longest = max(1.0, ratio)
+    names = [
+        str(name) if PLAIN.fullmatch(str(name)) else letter for name, letter in zip(surface.axes, "xy", strict=False)
+    ]
+    layout = {
+        "scene": {
+            "xaxis": {"title": {"text": names[0]}, "range": plain([surface.x[0], surface.x[-1]])},
+            "yaxis": {"title": {"text": names[1]}, "range": plain([surface.y[0], surface.y[-1]])},
+            "zaxis": {
+                "title": {"text": "loss (log)" if shown.logarithmic else "loss"},
+                "range": [low, high + 2 * lift],
+                **(ticks if shown.logarithmic else {}),
+            },
+            "aspectmode": "manual",
+            "aspectratio": {"x": 1.35 / longest, "y": 1.35 * ratio / longest, "z": 0.72},
+            "camera": {"eye": {"x": 1.15, "y": -1.5, "z": 1.0}, "center": {"x": 0, "y": 0, "z": -0.12}},
+        },
+        "showlegend": False,
+    }
+    facts = ["turn: drag, or the arrow keys when the figure has the focus; + and − zoom"]
+    if surface.paths:
+        facts.insert(
+            0, "full lines: the runs at their projections, a little above the surface; dotted: their true loss"
+        )
+    return Panel("Landscape", _alternative(surface, "Surface in space"), data, layout, moves, facts, [], "tall", True)
+
+
+def _path_in_space(
+    run: PathOnSurface, index: int, kept: NDArray[np.int64], projected: list[Any], true: list[Any]
+) -> list[dict[str, Any]]:
+    style, name = run_style(index), label(run.name)
+    base = {
+        "type": "scatter3d",
+        "mode": "lines",
+        "x": plain(run.coordinates[kept, 0]),
+        "y": plain(run.coordinates[kept, 1]),
+        "meta": [name],
+        "customdata": _hover(run, kept),
+        "hovertemplate": RUN_HOVER,
+        "legendgroup": f"run {index}",
+    }
+    color = style.bright if style.bright != "#FFFFFF" else "#B8BEC6"
+    return [
+        {**base, "z": projected, "name": name, "line": {"color": color, "width": 6}},
+        {**base, "z": true, "name": f"{name}, true loss", "line": {"color": color, "width": 3, "dash": "dot"}},
+    ]
+
+
+def _axis_text(surface: Surface, axis: int) -> str:
+    """Name of an axis, and how much of the runs' variance it has."""
+    share = float(surface.explained_variance[axis])
+    return f"{surface.axes[axis]}" + (f" ({number(100 * share)} % of the variance)" if np.isfinite(share) else "")
+
+
+def _alternative(surface: Surface, what: str) -> str:
+    x, y, lowest = surface.lowest
+    words = [f"{what} of the loss on the plane of {surface.axes[0]} and {surface.axes[1]}"]
+    if np.isfinite(lowest):
+        finite = surface.loss[np.isfinite(surface.loss)]
+        words.append(f"from {number(lowest)} at ({number(x)}, {number(y)}) to {number(float(finite.max()))}")
+    for run in surface.paths:
+        words.append(
+            f"run {run.name}: {plural(len(run.steps), 'checkpoint')}, true loss from {number(float(run.loss[0]))} to "
+            f"{number(float(run.loss[-1]))}, at most {number(float(np.nanmax(run.distance, initial=0)))} from the plane"
+        )
+    return "; ".join(words) + "."
+
+
+def _facts(surface: Surface) -> list[str]:
+    x, y, lowest = surface.lowest
+    facts = [f"axes: {surface.unit}; {len(surface.x)} × {len(surface.y)} points"]
+    if np.isfinite(lowest):
+        facts.append(f"lowest loss on the grid {number(lowest)} at ({number(x)}, {number(y)})")
+    variance, null = surface.explained_variance, surface.explained_variance_null
+    if np.isfinite(variance).all():
+        shares = f"{number(100 * float(variance.sum()))} % of the runs' variance lies in the plane"
+        walk = f" (random walks: {number(100 * float(null.sum()))} %)" if np.isfinite(null).all() else ""
+        facts.append(shares + walk)
+    facts += [f"{name}: {source}" for name, source in zip(surface.axes, surface.axis_sources, strict=False) if source]
+    evaluated = np.asarray(surface.evaluated)
+    if evaluated.shape == surface.loss.shape and not evaluated.all():
+        worst = float(np.nanmax(surface.loss_error, initial=0))
+        facts.append(
+            f"computed at {count(int(evaluated.sum()))} points, interpolated at {count(int((~evaluated).sum()))} "
+            f"(estimated error at most {number(worst, 2)})"
+        )
+    if surface.batchnorm != "none":
+        facts.append(f"batch norm: {surface.batchnorm}")
+    return facts
+
+
+def _warnings(surface: Surface) -> list[str]:
+    warnings = []
+    if surface.holes:
+        warnings.append(f"{plural(surface.holes, 'point')} without a finite loss")
+    if surface.lowest_is_on_the_edge:
+        warnings.append("the lowest point is on the edge: lower ones may lie outside")
+    inside = surface.path_coordinates
+    outside = (inside < [surface.x[0], surface.y[0]]) | (inside > [surface.x[-1], surface.y[-1]])
+    if outside.any():
+        warnings.append(f"{plural(int(outside.any(axis=1).sum()), 'checkpoint')} outside of the map")
+    return warnings

@@ -1,0 +1,242 @@
+"""The report: what is in the file, that it is the record's, that nothing in it is markup, and what it refuses."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from landscape import render
+from landscape.errors import InputError
+from landscape.render.report_page import packing
+from tests.render.report_cases import HOSTILE, N, Run, densities, density_series, everything
+from tests.render.surface_cases import UNUSUAL, surface, with_holes
+
+CSS = (Path(render.__file__).parent / "report_page" / "page.css").read_text(encoding="utf-8")
+
+
+class Page(HTMLParser):
+    """The elements, their attributes and the visible text of a page, and the contents of its scripts."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.elements, self.text, self.scripts = [], [], []
+        self.within = ""
+        self.feed(text)
+        matrices = json.loads(self.scripts[0])["matrices"]
+        self.data = json.loads(
+            self.scripts[0], object_hook=lambda found: matrices[found["matrix"]] if "matrix" in found else found
+        )
+
+    def handle_starttag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+        self.within = tag
+        if tag == "script":
+            self.scripts.append("")
+
+    def handle_endtag(self, tag):
+        self.within = ""
+
+    def handle_data(self, text):
+        if self.within == "script":
+            self.scripts[-1] += text
+        elif self.within != "style":
+            self.text.append(text)
+
+
+def page_of(records, folder, **options):
+    return Page(render.report(records, folder / "page.html", **options).read_text(encoding="utf-8"))
+
+
+def unpacked(packed):
+    """As page.js does it, with NumPy."""
+    numbers = np.frombuffer(base64.b64decode(packed["base64"]), {"f4": "<f4", "u2": "<u2"}[packed["type"]])
+    rows = numbers.reshape(-1, packed["columns"]).astype(float)
+    return rows if packed["type"] == "f4" else 10 ** (packed["from"] + packed["step"] * rows)
+
+
+def test_numbers_of_the_page_are_those_of_the_record(tmp_path):
+    record = surface()
+    data = page_of(record, tmp_path).data
+    relief, chart = data["panels"][:2]
+    for trace in (relief["data"][0], chart["data"][0]):
+        assert np.allclose(trace["x"], record.x)
+        assert np.allclose(trace["y"], record.y)
+        assert np.allclose(unpacked(trace["values"]), record.loss, rtol=1e-6)
+        low, high, logarithmic = trace["scale"]
+        assert low <= record.loss.min() < record.loss.max() <= high and logarithmic
+    path = record.paths[1]
+    move = next(one for one in chart["moves"] if one.get("shape") == 1)
+    assert np.allclose(np.stack([move["x"], move["y"]], axis=1), path.coordinates, rtol=1e-6)
+    assert move["steps"] == path.steps.tolist()
+    hover = next(trace for trace in chart["data"] if trace.get("name") == "ProxSGD")["customdata"]
+    assert np.allclose(hover, np.stack([path.steps, path.loss, path.projected_loss, path.distance], axis=1), rtol=1e-6)
+
+
+def test_densities_of_a_series_share_one_kernel_and_have_their_bands(tmp_path):
+    series = density_series()
+    panel = page_of(series, tmp_path).data["panels"][0]
+    sigma = 0.01 * max(np.abs(one.nodes).max() for one in series)
+    frames = next(move for move in panel["moves"] if move["kind"] == "frames")
+    band, curve, stems = frames["traces"]
+    x = np.array(panel["data"][1]["x"])
+    floor = 10 ** panel["layout"]["yaxis"]["range"][0]
+    for index, density in enumerate(series):
+        visible = density.pdf(x, sigma) > floor
+        assert np.allclose(unpacked(curve["y"])[index][visible], density.pdf(x, sigma)[visible], rtol=1e-3)
+        low, high = density.pdf_band(x, sigma, 0.95)
+        assert np.allclose(unpacked(band["y"])[index][: len(x)][high > floor], high[high > floor], rtol=1e-3)
+        assert np.allclose(unpacked(band["y"])[index][len(x) :][::-1][low > floor], low[low > floor], rtol=1e-3)
+        assert np.allclose(sorted({value for value in stems["x"][index] if value is not None}), density.eigenvalues)
+
+
+def test_densities_that_name_their_step_move(tmp_path):
+    records = [replace(one, provenance={"step": step, "run": "SGD"}) for step, one in densities(4)]
+    data = page_of(records[::-1], tmp_path).data
+    assert data["moments"] == [0, 100, 200, 300]
+    assert [panel["moves"][0]["steps"] for panel in data["panels"]] == [[0, 100, 200, 300]] * 2
+    assert page_of([replace(one, provenance={}) for one in records], tmp_path).data["moments"] == []
+
+
+@pytest.mark.parametrize("values", [[1.0, np.nan, np.inf, -2.5], [[1e-30, 3.0], [4.0, 5e30]]])
+def test_packed_floats(values):
+    assert np.array_equal(
+        unpacked(packing.floats(values)), np.atleast_2d(np.asarray(values, np.float32)), equal_nan=True
+    )
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_packed_logarithms(seed):
+    values = 10 ** np.random.default_rng(seed).uniform(-9, 2, (3, 50))
+    assert np.allclose(unpacked(packing.logarithms(values, 1e-9, 1e2)), values, rtol=2.5e-4)
+    assert np.allclose(unpacked(packing.logarithms([[0, np.nan, 1e9]], 1e-9, 1e2)), [[1e-9, 1e-9, 1e2]], rtol=1e-6)
+
+
+def test_the_same_input_gives_the_same_bytes(tmp_path):
+    first = render.report(everything(), tmp_path / "a.html").read_bytes()
+    assert render.report(everything(), tmp_path / "b.html").read_bytes() == first
+    assert len(first) < 6e6
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_nothing_is_loaded_and_only_our_scripts_run(tmp_path):
+    page = page_of(everything(), tmp_path)
+    policy = next(value["content"] for tag, value in page.elements if value.get("http-equiv"))
+    assert policy.startswith("default-src 'none'; script-src 'sha256-")
+    assert "unsafe-eval" not in policy
+    assert "unsafe-inline" not in policy.split("style-src")[0]
+    assert "http" not in policy
+    addresses = [value[name] for _, value in page.elements for name in ("src", "href", "action") if name in value]
+    assert set(addresses) == {"#panels", "data:,"}
+    assert not [name for _, value in page.elements for name in value if name.startswith("on")]
+    assert "url(" not in CSS
+
+
+def test_text_of_files_is_never_markup(tmp_path):
+    page = page_of(everything(HOSTILE), tmp_path, title=HOSTILE, labels=[f"{HOSTILE} {index}" for index in range(10)])
+    plain = page_of(everything(), tmp_path)
+    tags = [tag for tag, _ in page.elements]
+    assert {"img", "b"} & set(tags) <= {"b"}  # the names of the files are bold
+    assert sorted(set(tags)) == sorted({tag for tag, _ in plain.elements})
+    assert len(page.scripts) == 3
+    assert "".join(page.text).count(HOSTILE) > 40
+    raw = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert plain.elements[0][0] == "html"
+    assert "<img" not in raw.split("<script>")[0]
+
+
+@pytest.mark.parametrize("name", UNUSUAL)
+def test_every_surface_makes_a_page(tmp_path, name):
+    record = UNUSUAL[name]()
+    page = page_of(record, tmp_path)
+    assert len(page.data["panels"]) >= (2 if min(record.loss.shape) > 1 and np.isfinite(record.loss).any() else 0)
+
+
+def test_what_is_missing_makes_no_panel(tmp_path):
+    assert len(page_of(surface(runs=0), tmp_path).data["panels"]) == 2
+    page = page_of(Run(losses=np.full(40, np.nan), learning_rates=np.full(40, 0.1)), tmp_path)
+    assert page.data["panels"] == []
+    assert ("details", {}) in page.elements
+
+
+def test_what_is_not_certain_is_said(tmp_path):
+    record, holes = with_holes()
+    text = "".join(page_of([*everything(), record], tmp_path).text)
+    for words in (
+        f"{int(holes.sum())} points without a finite loss", "1 eigenvalue NOT CONVERGED", "1 pair NOT CONVERGED",
+        "NOT CONVERGED to the error asked for (0.1)", "the recording of SGD was cut off",
+        "above the threshold at 2 of 12",
+    ):  # fmt: skip
+        assert words in text
+
+
+def test_large_grids_and_long_runs_are_thinned_and_the_page_says_so(tmp_path):
+    record = surface(nx=701, ny=301, checkpoints=9000)
+    page = page_of([record, replace(record, metrics={})], tmp_path)
+    assert (tmp_path / "page.html").stat().st_size < 8e6
+    assert "drawn at 201 × 201 of the 701 × 301 points of the file" in "".join(page.text)
+    assert "SGD: drawn at 800 of 9\u202f000 checkpoints" in "".join(page.text)
+    chart = page.data["panels"][1]["data"][0]
+    assert (chart["x"][0], chart["x"][-1]) == (record.x[0], record.x[-1])
+
+
+def test_networks_get_a_section_each_and_what_says_no_size_the_only_one(tmp_path):
+    text = "".join(page_of([surface(n=N), surface(n=100)], tmp_path).text)
+    assert "Network of 2\u202f762 parameters" in text and "Network of 100 parameters" in text
+    page = page_of(everything(), tmp_path)
+    assert sum(1 for tag, _ in page.elements if tag == "section") == 1
+
+
+def test_figures_have_words(tmp_path):
+    page = page_of(everything(), tmp_path)
+    plots = [value for _, value in page.elements if value.get("class") == "plot"]
+    assert len(plots) == len(page.data["panels"]) >= 12
+    assert all(len(plot["aria-label"]) > 30 for plot in plots)
+    buttons = [value for tag, value in page.elements if tag in ("button", "input", "select")]
+    assert all(value.get("aria-label") or value.get("class") or value.get("id") for value in buttons)
+
+
+def luminance(color):
+    channels = np.array([int(color[at : at + 2], 16) for at in (1, 3, 5)]) / 255
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_contrast_of_text_and_curves(theme):
+    blocks = re.findall(r":root\S* \{(.*?)\n\}", CSS, re.DOTALL)
+    colors = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", blocks[theme == "dark"]))
+    pairs = [(name, ground) for name in ("ink", "quiet", "accent", "warning") for ground in ("card", "page")]
+    pairs += [(name, "card") for name in colors if name.startswith(("run-", "curve-", "cursor"))]
+    pairs += [("warning", "warning-soft"), ("on-accent", "accent")]
+    for name, ground in pairs:
+        dark, light = sorted((luminance(colors[name]), luminance(colors[ground])))
+        assert (light + 0.05) / (dark + 0.05) >= 4.5, (name, ground)
+
+
+def test_what_is_refused(tmp_path):
+    target = tmp_path / "page.html"
+    for records, options, words in (
+        ([], {}, "the list of results is empty"),
+        ([surface()], {"labels": ["a", "b"]}, "2 labels for 1 results"),
+        ([surface(), 3], {}, "is a int, which a report cannot show"),
+    ):
+        with pytest.raises(InputError, match=words):
+            render.report(records, target, **options)
+    with pytest.raises(InputError, match=r"must end in \.html"):
+        render.report(surface(), tmp_path / "page.png")
+    with pytest.raises(InputError, match="cannot write the report"):
+        render.report(surface(), tmp_path / "missing" / "page.html")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_plotly(tmp_path, monkeypatch):
+    monkeypatch.setattr("landscape.render.report_page.document.find_spec", lambda name: None)
+    with pytest.raises(InputError, match="pip install 'plotly"):
+        render.report(surface(), tmp_path / "page.html")
