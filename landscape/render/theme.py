@@ -150,7 +150,7 @@ def shortened(text: str, size: float, width: float) -> str:
     text = " ".join(text.splitlines())
     if text_width(text, size) <= width:
         return text
-    kept = len(text) - 1
+    kept = min(len(text) - 1, int(2 * len(text) * width / text_width(text, size)) + 2)  # not more than fits twice
     while kept > 1 and text_width(text[:kept].rstrip() + "…", size) > width:
         kept -= 1
     return text[:kept].rstrip() + "…"

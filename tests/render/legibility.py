@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
+from matplotlib.backend_bases import RendererBase
 from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.colors import to_rgba
 from matplotlib.text import Text
@@ -72,14 +73,15 @@ def recording():
 @contextmanager
 def without_letters():
     """Draw everything but the letters: what lies under them."""
-    originals = {name: getattr(RendererAgg, name) for name in ("draw_text", "draw_mathtext")}
-    for name in originals:
-        setattr(RendererAgg, name, lambda *_, **__: None)
+    kinds = ((RendererAgg, "draw_text"), (RendererAgg, "draw_mathtext"), (RendererBase, "draw_text"))  # last: outlines
+    originals = {kind: getattr(*kind) for kind in kinds}
+    for owner, name in originals:
+        setattr(owner, name, lambda *_, **__: None)
     try:
         yield
     finally:
-        for name, original in originals.items():
-            setattr(RendererAgg, name, original)
+        for (owner, name), original in originals.items():
+            setattr(owner, name, original)
 
 
 def drawn_texts(figure):
