@@ -1,4 +1,4 @@
-"""`landscape video`: recorded runs walking over their landscape, as an MP4 file."""
+"""`landscape video`: recorded runs walking over their landscape, or their spectra, as a video file."""
 
 from __future__ import annotations
 
@@ -12,28 +12,51 @@ from landscape.cli import options
 
 def video(
     surface: Annotated[
-        Path | None, typer.Argument(metavar="SURFACE.h5", help="Result of landscape surface with recorded runs.")
+        list[Path] | None,
+        typer.Argument(
+            metavar="SURFACE.h5",
+            help="Result of landscape surface with recorded runs; several of one plane for the layout compare; or a "
+            "series of landscape spectrum, for the layout spectrum.",
+        ),
+    ] = None,
+    layout: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="trajectory: the landscape with the runs; flyover: as a relief that turns; spectrum: the eigenvalue "
+            "density over the training; compare: several runs, each with its own panels. Default: trajectory, or what "
+            "the files ask for.",
+        ),
     ] = None,
     densities: Annotated[
         list[str] | None,
         typer.Option(
             "--densities",
             metavar="[RUN:][STEP:]FILE.h5",
-            help="Eigenvalue density at a step of a run, for a panel; may be repeated. landscape spectrum "
-            "--checkpoint run.h5 --at INDEX notes run and step; otherwise write them in front.",
+            help="Eigenvalue density at a step of a run, or a series of them, for a panel; may be repeated. "
+            "landscape spectrum --checkpoint run.h5 --at INDEX notes run and step; otherwise write them in front.",
+        ),
+    ] = None,
+    eigenvalues: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE.h5",
+            help="Eigenvalues along a run (landscape eigenpairs run.h5 --every 10), for a panel; once for each run.",
         ),
     ] = None,
     job: options.JobFile = None,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", metavar="FILE.mp4", help="The video. Default: video.mp4")
+        Path | None,
+        typer.Option("-o", "--output", metavar="FILE", help="The video: .mp4, .webm or .gif. Default: video.mp4"),
     ] = None,
     overwrite: options.Overwrite = None,
-    fps: Annotated[float | None, typer.Option(help="Frames per second. Default: 30")] = None,
+    fps: Annotated[float | None, typer.Option(help="Frames per second. Default: 30, a GIF 20")] = None,
     frames: Annotated[
         int | None, typer.Option(help="How many. Default: one per checkpoint, at least 150, at most 1800.")
     ] = None,
     size: Annotated[
-        str | None, typer.Option(metavar="WIDTHxHEIGHT", help="Pixels, both even. Default: 1920x1080")
+        str | None,
+        typer.Option(metavar="SIZE", help="720p, 1080p, 1440p, 4k, or WIDTHxHEIGHT. Default: 1080p, a GIF 960x540"),
     ] = None,
     metric: Annotated[str | None, typer.Option(metavar="NAME", help="A metric on the map. Default: the loss")] = None,
     log: Annotated[
@@ -42,14 +65,15 @@ def video(
     title: Annotated[str | None, typer.Option(help="Written above the map. Default: the network")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes that draw, without MPI. Default: 1")] = None,
 ) -> int:
-    """Show how recorded runs move over their landscape: losses, distance from the plane and, with --densities, spectra.
+    """Show how recorded runs move over their landscape, with losses, distances, eigenvalues and spectra beside it.
 
     Runs unchanged on many ranks, which share the frames: mpiexec -n 8 landscape video ... The file has the same bytes
     with any number of ranks or workers, and the same command again recognizes a video that is complete.
     """
     flags: dict[str, Any] = {name: value for name, value in locals().items() if name != "job"}
+    lists = {name: value or None for name, value in flags.items() if isinstance(value, list)}
     from landscape.cli.job import read_job
     from landscape.cli.jobs.video import VideoCommand, VideoJob
     from landscape.cli.running import run
 
-    return run(VideoCommand(read_job(VideoJob, job, {**flags, "densities": densities or None})))
+    return run(VideoCommand(read_job(VideoJob, job, {**flags, **lists})))

@@ -1,4 +1,4 @@
-"""H.264 video files by the encoder that comes with imageio-ffmpeg: whole or not at all, always the same bytes."""
+"""Video files by the encoder that comes with imageio-ffmpeg: whole or not at all, always the same bytes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import secrets
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -17,21 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from landscape.errors import ComputeError, InputError
-
-SUFFIX = ".mp4"
-# Colours as high-definition players expect them, computed alike on every processor.
-FILTERS = (
-    "scale=in_range=full:out_range=tv:out_color_matrix=bt709:flags=accurate_rnd+full_chroma_int+bitexact,"
-    "format=yuv420p,setparams=color_primaries=bt709:color_trc=bt709"
-)
-# The number of threads decides how pictures refer to each other, so it is fixed: one keeps pace with the drawing.
-# Quality 16 shows no artefacts around thin lines, a key frame each second (-g) lets players jump; a slower preset would
-# save half of a megabyte.
-ENCODING = (
-    "-c:v", "libx264", "-preset", "superfast", "-crf", "16", "-threads", "1", "-color_range", "tv",
-    "-colorspace", "bt709", "-fflags", "+bitexact", "-flags:v", "+bitexact", "-map_metadata", "-1",
-    "-movflags", "+faststart", "-f", "mp4",
-)  # fmt: skip
+from landscape.render.video_formats import VideoFormat, append_gif_comment, format_of, read_gif_comment
 
 
 class VideoFile:
@@ -40,13 +27,15 @@ class VideoFile:
     Parameters
     ----------
     path : path
-        It ends in .mp4 and its folder exists; an earlier file is replaced at the end, in one step.
+        It ends in .mp4, .webm or .gif and its folder exists; an earlier file is replaced at the end, in one step.
     size : (int, int)
         Width and height of the frames in pixels, both even.
     fps : float
         Frames per second.
     comment : str
         Kept in the file; see :func:`read_comment`.
+    samples : callable, optional
+        Returns frames with all colours of the film, for the palette of a GIF; without it every frame has its own.
 
     Raises
     ------
@@ -56,34 +45,67 @@ class VideoFile:
         The encoder failed; the message has its last words.
     """
 
-    def __init__(self, path: str | os.PathLike[str], size: tuple[int, int], fps: float, comment: str = "") -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        size: tuple[int, int],
+        fps: float,
+        comment: str = "",
+        samples: Callable[[], Iterable[NDArray[np.uint8]]] | None = None,
+    ) -> None:
         self.path = check_video_path(path)
+        self.format = format_of(self.path)
+        self.samples = samples
         self.size, self.fps, self.comment = size, fps, comment
         self.frames = 0
         self._encoder = encoder()
         self._process: subprocess.Popen[bytes] | None = None
         self._words: IO[bytes] | None = None
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
 
     def __enter__(self) -> Self:
         _remove_leftovers(self.path)
+        command = [*self._reading(), *self._filtering(), *self.format.encoding, "-g", f"{max(1, round(self.fps))}"]
         try:
             with self._temporary.open("xb"):
                 pass
         except OSError as error:
             raise _cannot_write(self.path, error) from error
-        width, height = self.size
-        command = [
-            self._encoder, "-y", "-v", "error", "-f", "rawvideo", "-pix_fmt", "rgba", "-s", f"{width}x{height}",
-            "-r", f"{self.fps:.12g}", "-i", "-", "-an", "-vf", FILTERS, *ENCODING, "-g", f"{max(1, round(self.fps))}",
-            "-metadata", f"comment={self.comment}", str(self._temporary),
-        ]  # fmt: skip
+        if not self.format.palette:  # a GIF gets its comment at the end
+            command += ["-metadata", f"comment={self.comment}"]
+        command.append(str(self._temporary))
         self._words = tempfile.TemporaryFile()
         # A session of its own: an interrupt is ours to handle, and at our death its input ends, and so does it.
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=self._words, start_new_session=True
         )
         return self
+
+    def _reading(self) -> list[str]:
+        """The encoder, and raw frames from its standard input."""
+        width, height = self.size
+        return [
+            self._encoder, "-y", "-v", "error", "-f", "rawvideo", "-pix_fmt", "rgba", "-s", f"{width}x{height}",
+            "-r", f"{self.fps:.12g}", "-i", "-",
+        ]  # fmt: skip
+
+    def _filtering(self) -> list[str]:
+        if not self.format.palette:
+            return ["-an", "-vf", self.format.filters]
+        use = "paletteuse=dither=none:diff_mode=rectangle"
+        if self.samples is None:
+            each = "format=rgb24,split[a][b];[a]palettegen=stats_mode=single:reserve_transparent=0[p];"
+            return ["-filter_complex", f"{each}[b][p]{use}:new=1"]
+        self._folder = tempfile.TemporaryDirectory()
+        palette = str(Path(self._folder.name, "palette.png"))
+        command = [*self._reading(), "-vf", "format=rgb24,palettegen=reserve_transparent=0", "-frames:v", "1", palette]
+        content = b"".join(np.ascontiguousarray(frame).tobytes() for frame in self.samples())
+        done = subprocess.run(command, input=content, capture_output=True, check=False)
+        if done.returncode != 0:
+            words = done.stderr.decode(errors="replace").strip()[-500:]
+            raise ComputeError(f"the encoder could not choose the colours of {self.path}; it said: {words}")
+        return ["-i", palette, "-filter_complex", f"[0:v]format=rgb24[a];[a][1:v]{use}"]
 
     def write(self, frame: NDArray[np.uint8]) -> None:
         """Append a frame, (height, width, 4) uint8: red, green, blue and a byte that does not count."""
@@ -116,6 +138,8 @@ class VideoFile:
                     self._process.stdin.close()
             if self._words is not None:
                 self._words.close()
+            if self._folder is not None:
+                self._folder.cleanup()
             with contextlib.suppress(OSError):
                 self._temporary.unlink(missing_ok=True)
 
@@ -130,6 +154,8 @@ class VideoFile:
         if process.wait() != 0 or self.frames == 0:
             raise self._failure()
         try:
+            if self.format.palette and self.comment:
+                append_gif_comment(self._temporary, self.comment)
             with self._temporary.open("rb+") as file:
                 os.fsync(file.fileno())
             os.replace(self._temporary, self.path)
@@ -158,14 +184,26 @@ def check_video_path(path: str | os.PathLike[str]) -> Path:
         Another suffix, or a folder.
     """
     path = Path(path)
-    if path.suffix.lower() != SUFFIX:
-        raise InputError(f"cannot write a video to {path}: the name must end in {SUFFIX}")
+    format_of(path)
     if path.is_dir():
         raise InputError(f"cannot write the video {path}: it is a folder; give the name of a file in it")
     if not os.access(path.parent, os.W_OK):
         what = "its folder cannot be written" if path.parent.is_dir() else f"there is no folder {path.parent}"
         raise InputError(f"cannot write the video {path}: {what}; choose another place")
     return path
+
+
+def check_speed(shape: VideoFormat, fps: float) -> None:
+    """Refuse what players of a format do not show.
+
+    Raises
+    ------
+    InputError
+    """
+    if fps > shape.fastest:
+        raise InputError(
+            f"fps is {fps!r}, but players show at most {shape.fastest:g} pictures per second of a {shape.name}"
+        )
 
 
 def encoder() -> str:
@@ -176,7 +214,10 @@ def encoder() -> str:
     InputError
         There is none.
     """
-    advice = "install it with `pip install imageio-ffmpeg`, or let IMAGEIO_FFMPEG_EXE name an ffmpeg that has libx264"
+    advice = (
+        "install it with `pip install imageio-ffmpeg`, or let IMAGEIO_FFMPEG_EXE name an ffmpeg that has libx264 and "
+        "libvpx-vp9"
+    )
     try:
         import imageio_ffmpeg
 
@@ -190,12 +231,18 @@ def encoder() -> str:
 
 def read_comment(path: str | os.PathLike[str]) -> str | None:
     """The comment that a video file carries; None if there is no such file, or no comment."""
-    if not Path(path).is_file():
+    path = Path(path)
+    if not path.is_file():
         return None
+    with path.open("rb") as file:
+        if file.read(6) == b"GIF89a":
+            return read_gif_comment(path)
     command = [encoder(), "-v", "error", "-i", str(path), "-f", "ffmetadata", "-"]
     done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, check=False)
     # A line of that format goes on after a backslash at its end, and a backslash stands before = ; # \.
-    found = re.search(r"^comment=((?:[^\\\n]|\\.)*)$", done.stdout.decode(errors="replace"), re.MULTILINE | re.DOTALL)
+    found = re.search(
+        r"^comment=((?:[^\\\n]|\\.)*)$", done.stdout.decode(errors="replace"), re.MULTILINE | re.DOTALL | re.IGNORECASE
+    )
     return re.sub(r"\\(.)", r"\1", found[1], flags=re.DOTALL) if found else None
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +14,15 @@ from landscape.render.numerals import count
 from landscape.render.plane_map import check_surface
 
 if TYPE_CHECKING:
-    from landscape.records import PathOnSurface, SpectralDensity, Surface
+    from landscape.records import DensitySeries, EigenSeries, PathOnSurface, SpectralDensity, Surface
 
 Array = NDArray[np.float64]
 SHORTEST = 150  # frames: five seconds
 LONGEST = 1800  # frames, unless asked for: a minute
 ASPECTS = (1.25, 2.6)
+SIZES = {
+    "720p": (1280, 720), "1080p": (1920, 1080), "1440p": (2560, 1440), "2160p": (3840, 2160), "4k": (3840, 2160),
+}  # fmt: skip
 
 
 class Moment(NamedTuple):
@@ -37,6 +41,20 @@ class Moment(NamedTuple):
     step: int
     density: SpectralDensity
     run: str = ""
+    place: int | None = None
+
+
+class Followed(NamedTuple):
+    """Eigenvalues along a run.
+
+    Attributes
+    ----------
+    series : EigenSeries
+    place : int or None
+        Which of the film's runs it belongs to; None if there are none.
+    """
+
+    series: EigenSeries
     place: int | None = None
 
 
@@ -61,6 +79,35 @@ def check_runs(surface: Surface) -> None:
     for run in surface.paths:
         if (np.diff(run.steps) <= 0).any():
             raise InputError(f"the steps of the run {run.name} do not ascend; record it again")
+
+
+def pixels(size: tuple[int, int] | str) -> tuple[int, int]:
+    """Width and height that a size means.
+
+    Parameters
+    ----------
+    size : (int, int) or str
+        A name such as "720p" or "4k", or as in "1280x720".
+
+    Raises
+    ------
+    InputError
+        Neither.
+
+    Examples
+    --------
+    >>> pixels("720p"), pixels("640x360")
+    ((1280, 720), (640, 360))
+    """
+    if not isinstance(size, str):
+        return size
+    text = size.strip().lower()
+    if text in SIZES:
+        return SIZES[text]
+    parts = text.replace("×", "x").split("x")
+    if len(parts) != 2 or not all(part.strip().isdecimal() for part in parts):
+        raise InputError(f"the size is {size!r}; write width and height in pixels, as 1920x1080, or {', '.join(SIZES)}")
+    return int(parts[0]), int(parts[1])
 
 
 def check_size(size: tuple[int, int]) -> None:
@@ -96,16 +143,28 @@ def schedule(runs: Sequence[PathOnSurface], frames: int | None = None) -> Array:
     longest = max(runs, key=lambda run: len(run.steps)).steps
     shared = all(np.array_equal(run.steps, longest[: len(run.steps)]) for run in runs)
     steps = longest if shared else np.unique(np.concatenate([run.steps for run in runs]))
-    if frames is None:
-        frames = max(SHORTEST, min(len(steps), LONGEST))
-    if not (isinstance(frames, (int, np.integer)) and 1 <= frames <= 100_000):
-        raise InputError(f"{frames} frames make no video; give between 1 and 100 000")
+    frames = frame_count(len(steps), frames)
     if frames == 1:
         return np.array([float(steps[-1])])
     if not shared:
         return np.linspace(steps[0], steps[-1], frames)
     place = np.arange(frames) * (len(steps) - 1) / (frames - 1)
     return np.interp(place, np.arange(len(steps)), steps)
+
+
+def frame_count(moments: int, frames: int | None = None) -> int:
+    """How many frames show so many moments: one for each, but at least 150 and at most 1800, unless asked for.
+
+    Raises
+    ------
+    InputError
+        A number that makes no video.
+    """
+    if frames is None:
+        return max(SHORTEST, min(moments, LONGEST))
+    if not (isinstance(frames, (int, np.integer)) and 1 <= frames <= 100_000):
+        raise InputError(f"{frames} frames make no video; give between 1 and 100 000")
+    return int(frames)
 
 
 def along(run: PathOnSurface, values: Array, step: float) -> Array:
@@ -117,8 +176,59 @@ def along(run: PathOnSurface, values: Array, step: float) -> Array:
     return np.asarray(values[index] + part * (values[index + 1] - values[index]))
 
 
+def density_moments(
+    densities: DensitySeries | Sequence[tuple[int, SpectralDensity]] | None,
+) -> list[tuple[int, SpectralDensity]]:
+    """Densities with their steps; those of a series know its run."""
+    if not hasattr(densities, "pieces"):
+        return list(densities or ())
+    series: Any = densities
+    provenance = {"run": series.run} if series.run else {}
+    return [
+        (int(step), replace(density, provenance=provenance)) for step, density in zip(series.steps, series, strict=True)
+    ]
+
+
+def sorted_eigenvalues(
+    eigenvalues: EigenSeries | Sequence[EigenSeries] | None, runs: Sequence[PathOnSurface], n: int = 0
+) -> tuple[Followed, ...]:
+    """Series of eigenvalues in the order of their runs.
+
+    Raises
+    ------
+    InputError
+        Another network, a run that is not there, two series of one run, an empty one, or steps beyond the run.
+    """
+    every: list[Any] = [eigenvalues] if hasattr(eigenvalues, "steps") else list(eigenvalues or ())
+    found = [_followed(series, runs, n) for series in every]
+    places = [one.place for one in found]
+    if len(set(places)) < len(places):
+        raise InputError("two series of eigenvalues belong to the same run; give one for each")
+    return tuple(sorted(found, key=lambda one: one.place or 0))
+
+
+def _followed(series: EigenSeries, runs: Sequence[PathOnSurface], n: int) -> Followed:
+    if len(series) == 0 or not np.isfinite(series.values).any():
+        raise InputError("a series of eigenvalues is empty; landscape eigenpairs run.h5 --every 10 computes one")
+    if n and series.n and series.n != n:
+        raise InputError(f"the eigenvalues belong to a network of {series.n} parameters, not to one of {n}")
+    if not runs:
+        return Followed(series)
+    names = [run.name for run in runs]
+    if series.run not in names and not (series.run == "" and len(names) == 1):
+        raise InputError(f"there are eigenvalues of the run {series.run!r}, but the runs are {', '.join(names)}")
+    place = names.index(series.run) if series.run in names else 0
+    first, last = int(runs[place].steps[0]), int(runs[place].steps[-1])
+    if series.steps[0] > last or series.steps[-1] < first:
+        raise InputError(
+            f"the eigenvalues have steps {series.steps[0]} to {series.steps[-1]}, but the run {names[place]} has "
+            f"{first} to {last}"
+        )
+    return Followed(series, place)
+
+
 def sorted_densities(
-    densities: Sequence[tuple[int, SpectralDensity]] | None, runs: Sequence[PathOnSurface]
+    densities: DensitySeries | Sequence[tuple[int, SpectralDensity]] | None, runs: Sequence[PathOnSurface]
 ) -> tuple[Moment, ...]:
     """Densities in the order of their steps, each with the run that its provenance names, or with the only run.
 
@@ -127,7 +237,8 @@ def sorted_densities(
     InputError
         Two belong to the same step, or one to a step that its run does not reach.
     """
-    found = sorted((_moment(int(step), density, runs) for step, density in densities or ()), key=lambda one: one.step)
+    moments = [_moment(int(step), density, runs) for step, density in density_moments(densities)]
+    found = sorted(moments, key=lambda one: one.step)
     if len({moment.step for moment in found}) < len(found):
         raise InputError("two densities belong to the same step; give one for each")
     return tuple(found)
@@ -137,6 +248,8 @@ def _moment(step: int, density: SpectralDensity, runs: Sequence[PathOnSurface]) 
     names = [run.name for run in runs]
     name = str(density.provenance.get("run", names[0] if len(names) == 1 else ""))
     index = names.index(name) if names.count(name) == 1 else None
+    if not runs:
+        return Moment(step, density, name)
     possible = runs if index is None else runs[index : index + 1]
     first, last = min(int(run.steps[0]) for run in possible), max(int(run.steps[-1]) for run in possible)
     if not first <= step <= last:

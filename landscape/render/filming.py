@@ -19,62 +19,73 @@ import numpy as np
 from numpy.typing import NDArray
 
 from landscape.errors import ComputeError, InputError
-from landscape.render.encoder import VideoFile, check_video_path, encoder, read_comment
-from landscape.render.film import Film
-from landscape.render.film_schedule import check_runs, check_size, schedule, sorted_densities
+from landscape.render.encoder import VideoFile, check_speed, check_video_path, encoder, read_comment
+from landscape.render.film_layouts import AnyFilm, film_class, length_of, subject_of
+from landscape.render.film_schedule import check_size, pixels, sorted_densities, sorted_eigenvalues
+from landscape.render.video_formats import format_of
 
 if TYPE_CHECKING:
-    from landscape.records import SpectralDensity, Surface
+    from landscape.records import DensitySeries, EigenSeries, SpectralDensity, Surface
 
 Image = NDArray[np.uint8]
 Pixels = NDArray[np.uint32]
-LOOK = 2  # raise it when the same configuration gives other pictures
+LOOK = 3  # raise it when the same configuration gives other pictures
 MARK = "landscape video "  # how the comment of our files begins
 # Fields of records that no picture depends on.
 NOT_SHOWN = ("provenance", "seconds", "evaluations", "products", "gradient_equivalents")
+SAMPLES = 12  # frames from which the palette of a GIF is chosen
 AHEAD = 3  # frames per worker that may wait for the encoder
 
 
 def video(
-    surface: Surface,
+    subject: Surface | Sequence[Surface] | DensitySeries,
     path: str | os.PathLike[str],
     *,
-    densities: Sequence[tuple[int, SpectralDensity]] | None = None,
+    layout: str | None = None,
+    densities: DensitySeries | Sequence[tuple[int, SpectralDensity]] | None = None,
+    eigenvalues: EigenSeries | Sequence[EigenSeries] | None = None,
     frames: int | None = None,
-    fps: float = 30,
-    size: tuple[int, int] = (1920, 1080),
+    fps: float | None = None,
+    size: tuple[int, int] | str | None = None,
     metric: str | None = None,
     log: bool | str = "auto",
     workers: int = 1,
     title: str | None = None,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> Path:
-    """Write a video of the runs of a surface walking over their landscape: MP4, H.264.
+    """Write a video of a training: MP4 (H.264), WebM (VP9) or GIF.
 
     The same call gives the same bytes, with any number of workers. A file that was written by the same call is left
     as it is; any other file there is replaced.
 
     Parameters
     ----------
-    surface : Surface
-        With at least one run.
+    subject : Surface, sequence of Surface, or DensitySeries
+        A surface with at least one run; several surfaces of one plane, with the runs of all; or densities alone.
     path : path
-        Ends in .mp4.
-    densities : list of (int, SpectralDensity), optional
-        Eigenvalue densities at steps of the runs, for a panel; ``"run"`` in the provenance of one names its run.
+        Ends in .mp4, .webm or .gif.
+    layout : str, optional
+        "trajectory": the landscape with the runs and what is known along them. "flyover": the landscape as a relief
+        that turns. "spectrum": the eigenvalue density over the training, as a curve and as a map. "compare": several
+        runs, each with panels of its own. Default: "trajectory"; "spectrum" of densities alone, "compare" of several
+        surfaces.
+    densities : DensitySeries or list of (int, SpectralDensity), optional
+        Eigenvalue densities at steps of the runs; ``"run"`` in the provenance of one names its run.
+    eigenvalues : EigenSeries or sequence of them, optional
+        Extreme eigenvalues along the runs, drawn with the stability threshold of the recorded optimizer.
     frames : int, optional
         Default: one per checkpoint, but at least 150 and at most 1800.
-    fps : float
-        Frames per second, 1 to 240.
-    size : (int, int)
-        Width and height in pixels, both even.
+    fps : float, optional
+        Frames per second, 1 to 240; default 30. A GIF: at most 50, default 20.
+    size : (int, int) or str, optional
+        Width and height in pixels, both even; or "720p", "1080p", "1440p", "4k". Default: 1920 × 1080, a GIF 960 × 540.
     metric, log
         As in :func:`landscape.render.contour`.
     workers : int
         Processes that draw, this one among them; one of them and the encoder keep two cores busy, so more pay off
         from about four cores on. They import the calling script: keep the call under ``if __name__ == "__main__":``.
     title : str, optional
-        Written above the map.
+        Written above the picture.
     progress : callable, optional
         Called as ``progress(done, total, text)`` after every frame.
 
@@ -86,28 +97,37 @@ def video(
     Raises
     ------
     InputError
-        Nothing that moves, another suffix, an impossible size or number, no encoder, a folder that cannot be written.
+        Nothing that moves, an unknown layout or suffix, an impossible size or number, runs of different models, no
+        encoder, a folder that cannot be written.
     ComputeError
         A worker or the encoder failed.
 
     Examples
     --------
     >>> video(landscape.load("surface.h5"), "run.mp4")  # doctest: +SKIP
+    >>> video(landscape.load("spectra.h5"), "spectra.webm", size="720p")  # doctest: +SKIP
     """
     path = check_video_path(path)
     if not (isinstance(workers, (int, np.integer)) and workers >= 1):
         raise InputError(f"workers is {workers!r}; give a whole number of processes, at least 1")
     encoder()
+    shape = format_of(path)
+    fps = shape.fps if fps is None else fps
+    size = shape.size if size is None else pixels(size)
+    check_rate(fps)
+    check_speed(shape, fps)
     options: dict[str, Any] = {
-        "densities": densities, "frames": frames, "size": size, "metric": metric, "log": log, "title": title,
+        "densities": densities, "eigenvalues": eigenvalues, "frames": frames, "size": size, "metric": metric,
+        "log": log, "title": title,
     }  # fmt: skip
-    comment = comment_of(configuration(surface, fps=fps, **options))
+    comment = comment_of(configuration(subject, layout=layout, fps=fps, **options))
     if read_comment(path) == comment:
         return path
-    film = Film(surface, **options)
-    with VideoFile(path, film.size, fps, comment) as file:
+    surface, layout, options = subject_of(subject, layout, options)
+    film = film_class(layout)(surface, **options)
+    with VideoFile(path, film.size, fps, comment, lambda: colors_of(film)) as file:
         workers = min(int(workers), len(film))
-        drawn = _drawn_here(film) if workers == 1 else _drawn_by_workers(film, options, workers)
+        drawn = _drawn_here(film) if workers == 1 else _drawn_by_workers(film, (surface, layout, options), workers)
         for done, frame in enumerate(drawn, 1):
             file.write(frame)
             if progress is not None:
@@ -116,9 +136,11 @@ def video(
 
 
 def configuration(
-    surface: Surface,
+    subject: Surface | Sequence[Surface] | DensitySeries | None,
     *,
-    densities: Sequence[tuple[int, SpectralDensity]] | None = None,
+    layout: str | None = None,
+    densities: DensitySeries | Sequence[tuple[int, SpectralDensity]] | None = None,
+    eigenvalues: EigenSeries | Sequence[EigenSeries] | None = None,
     frames: int | None = None,
     fps: float = 30,
     size: tuple[int, int] = (1920, 1080),
@@ -133,23 +155,34 @@ def configuration(
     InputError
         As :func:`video`, where no drawing is needed to know.
     """
-    check_runs(surface)
+    asked: dict[str, Any] = {"densities": densities, "eigenvalues": eigenvalues, "frames": frames}
+    surface, layout, options = subject_of(subject, layout, asked)
     check_size(size)
     check_rate(fps)
+    runs = surface.paths if surface is not None else ()
+    moments = sorted_densities(options["densities"], runs)
+    losses = [getattr(options["densities"], name) for name in ("loss", "losses") if hasattr(options["densities"], name)]
+    followed = sorted_eigenvalues(eigenvalues, runs, surface.n if surface is not None else 0)
     return {
         "look": LOOK,
-        "surface_sha256": record_digest(surface),
-        "densities": [
-            f"{moment.step}:{record_digest(moment.density)}:{moment.run}"
-            for moment in sorted_densities(densities, surface.paths)
-        ],
-        "frames": len(schedule(surface.paths, frames)),
+        "layout": layout,
+        "surface_sha256": None if surface is None else record_digest(surface),
+        "densities": [f"{moment.step}:{record_digest(moment.density)}:{moment.run}" for moment in moments],
+        "losses_sha256": hashlib.sha256(b"".join(part.tobytes() for part in losses)).hexdigest() if losses else None,
+        "eigenvalues": [record_digest(one.series) for one in followed],
+        "frames": length_of(surface, layout, options),
         "fps": float(fps),
         "size": f"{size[0]}x{size[1]}",
         "metric": metric,
         "log": log,
         "title": title,
     }
+
+
+def colors_of(film: AnyFilm) -> Iterator[Image]:
+    """Frames that hold all colours of a film: the first, the last, and some between."""
+    for k in np.unique(np.linspace(0, len(film) - 1, SAMPLES).round().astype(int)):
+        yield film.draw(int(k))
 
 
 def comment_of(settings: Mapping[str, Any]) -> str:
@@ -203,15 +236,15 @@ def check_rate(fps: float) -> None:
         raise InputError(f"fps is {fps!r}; give between 1 and 240 frames per second")
 
 
-def _drawn_here(film: Film) -> Iterator[Image]:
+def _drawn_here(film: AnyFilm) -> Iterator[Image]:
     for k in range(len(film)):
         yield film.draw(k)
 
 
-def _drawn_by_workers(film: Film, options: dict[str, Any], workers: int) -> Iterator[Image]:
+def _drawn_by_workers(film: AnyFilm, made_of: tuple[Any, str, dict[str, Any]], workers: int) -> Iterator[Image]:
     """Frames in order, drawn by this process and by fresh ones, which join as soon as they have started."""
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers - 1, context, initializer=_start_worker, initargs=(film.surface, options))
+    pool = ProcessPoolExecutor(workers - 1, context, initializer=_start_worker, initargs=made_of)
     ready: dict[int, Image] = {}
     futures: dict[int, Future[tuple[Pixels, Pixels]]] = {}
     total, limit = len(film), AHEAD * workers + 2
@@ -250,12 +283,12 @@ def _with_changes(still: Image, where: Pixels, pixels: Pixels) -> Image:
     return frame
 
 
-_films: list[Film] = []  # the one of this worker
+_films: list[AnyFilm] = []  # the one of this worker
 
 
-def _start_worker(surface: Surface, options: dict[str, Any]) -> None:
+def _start_worker(surface: Surface | None, layout: str, options: dict[str, Any]) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    _films.append(Film(surface, **options))
+    _films.append(film_class(layout)(surface, **options))
 
 
 def _end_with_parent() -> None:

@@ -111,7 +111,7 @@ def test_curves_are_in_full_colour_up_to_the_cursor_only():
 def test_densities_keep_limits_and_sigma():
     from matplotlib.figure import Figure
 
-    from landscape.render.film_panels import DensityPanel
+    from landscape.render.film_density import DensityPanel
 
     series = densities(4)
     panel = DensityPanel(Figure().add_subplot(), sorted_densities(series, surface().paths))

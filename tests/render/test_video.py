@@ -235,8 +235,11 @@ def test_frames_from_elsewhere(tmp_path):
 @pytest.mark.parametrize(
     ("path", "options", "message"),
     [
-        ("run.gif", {}, r"run.gif: the name must end in \.mp4"),
-        ("run", {}, r"the name must end in \.mp4"),
+        ("run.avi", {}, r"run.avi: the name must end in one of \.mp4, \.webm, \.gif"),
+        ("run", {}, r"the name must end in one of \.mp4"),
+        ("run.gif", {"fps": 60}, "at most 50 pictures per second of a GIF"),
+        ("run.mp4", {"layout": "3d"}, r"no layout '3d'; choose one of:\n  trajectory .*\n  flyover .*\n  spectrum"),
+        ("run.mp4", {"size": "huge"}, "the size is 'huge'; write width and height in pixels"),
         ("nowhere/run.mp4", {}, r"cannot write the video .*: there is no folder"),
         ("folder.mp4", {}, "it is a folder; give the name of a file in it"),
         ("run.mp4", {"workers": 0}, "workers is 0"),

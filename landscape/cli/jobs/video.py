@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from functools import cached_property
 from pathlib import Path
@@ -11,13 +10,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from pydantic import Field
 
 from landscape.cli.job import Job
+from landscape.cli.jobs.video_files import densities_in, eigenvalues_in, network_of, subject_in
 from landscape.cli.running import Command, announce
 from landscape.errors import InputError
 
 if TYPE_CHECKING:
     from landscape.cli.progress import Progress
     from landscape.parallel import ProcessGrid
-    from landscape.records import SpectralDensity, Surface
     from landscape.store import RunState
 
 TOGETHER = 32  # frames that the first rank holds at a time
@@ -30,11 +29,13 @@ class VideoJob(Job):
     foreign: ClassVar[tuple[str, ...]] = ()  # the encoder says which names it writes
 
     output: Path = Path("video.mp4")
-    surface: Path | None = None
+    surface: tuple[Path, ...] = ()
+    layout: str | None = None
     densities: tuple[str, ...] = ()
-    fps: float = Field(default=30, ge=1, le=240)
+    eigenvalues: tuple[Path, ...] = ()
+    fps: float | None = Field(default=None, ge=1, le=240)
     frames: int | None = Field(default=None, ge=1)
-    size: str = "1920x1080"
+    size: str | None = None
     metric: str | None = None
     log: bool | None = None
     title: str | None = None
@@ -45,45 +46,54 @@ class VideoJob(Job):
         """A video has no figure beside it."""
         return None
 
-    @property
-    def pixels(self) -> tuple[int, int]:
-        """Width and height."""
-        parts = self.size.lower().replace("×", "x").split("x")
-        if len(parts) != 2 or not all(part.strip().isdigit() for part in parts):
-            raise InputError(f"--size {self.size}: write width and height in pixels, as 1920x1080")
-        return int(parts[0]), int(parts[1])
+    @cached_property
+    def subject(self) -> Any:
+        """What is filmed, read once: a surface, several, a series of densities, or nothing but --densities."""
+        found = [subject_in(path, alone=len(self.surface) == 1) for path in self.surface]
+        return None if not found else found[0] if len(found) == 1 else found
 
     @cached_property
     def film(self) -> dict[str, Any]:
-        """What `landscape.render.Film` is made from, read once."""
-        surface = _surface(self.surface or Path())
+        """What `landscape.render.video` is told, read once; without the file, the workers and the progress."""
+        from landscape.render.film_schedule import pixels
+        from landscape.render.video_formats import format_of
+
+        shape = format_of(self.output)
+        first = self.subject[0] if isinstance(self.subject, list) else self.subject
+        surface = first if hasattr(first, "path_names") else None
         return {
-            "surface": surface,
-            "densities": [_density(text, surface) for text in self.densities],
+            "layout": self.layout,
+            "densities": densities_in(self.densities, surface),
+            "eigenvalues": [eigenvalues_in(path) for path in self.eigenvalues],
             "frames": self.frames,
-            "size": self.pixels,
+            "fps": shape.fps if self.fps is None else self.fps,
+            "size": shape.size if self.size is None else pixels(self.size),
             "metric": self.metric,
             "log": "auto" if self.log is None else self.log,
-            "title": _network(surface) if self.title is None else self.title,
+            "title": network_of(first) if self.title is None else self.title,
         }
 
     def configuration(self) -> dict[str, Any]:
         """What the bytes depend on; files count by their content."""
         from landscape.render.filming import configuration
 
-        return configuration(fps=self.fps, **self.film)
+        return configuration(self.subject, **self.film)
 
     def checked(self, given: set[str]) -> Self:
         """Refuse a missing surface, figures, and names that the video cannot have."""
-        from landscape.render.encoder import SUFFIX
+        from landscape.render.encoder import check_speed
+        from landscape.render.film_layouts import film_class
+        from landscape.render.video_formats import format_of
 
         for name in ("figure", "no_figure", "checkpoint_seconds"):
             if name in given:
                 raise InputError(f"{name.replace('_', '-')} does not apply to landscape video")
-        if self.surface is None:
+        if self.layout is not None:
+            film_class(self.layout)
+        if not self.surface and not self.densities:
             raise InputError("no surface is given: landscape video surface.h5, a result of landscape surface")
-        if self.output.suffix.lower() != SUFFIX:
-            raise InputError(f"--output {self.output}: the name of a video must end in {SUFFIX}")
+        shape = format_of(self.output)
+        check_speed(shape, shape.fps if self.fps is None else self.fps)
         return super().checked(given)
 
 
@@ -102,7 +112,8 @@ class VideoCommand(Command[VideoJob]):
                 f"the {grid.size} ranks share the frames already: leave --workers out, or start without mpiexec"
             )
         frames, size = self.configuration["frames"], self.configuration["size"]
-        announce(f"video: {frames} frames of {size} of {self.job.surface}", grid)
+        what = " and ".join(str(path) for path in self.job.surface) or "densities"
+        announce(f"video: {frames} frames of {size} of {what}", grid)
 
     def function(self) -> dict[str, Any]:
         """Nothing beyond what the configuration says."""
@@ -114,15 +125,7 @@ class VideoCommand(Command[VideoJob]):
 
         if self.grid.size > 1:
             return self._share(progress)
-        options = {name: value for name, value in self.job.film.items() if name != "surface"}
-        return video(
-            self.job.film["surface"],
-            self.job.output,
-            fps=self.job.fps,
-            workers=self.job.workers,
-            progress=progress,
-            **options,
-        )
+        return video(self.job.subject, self.job.output, workers=self.job.workers, progress=progress, **self.job.film)
 
     def check_outputs(self) -> None:
         """Make sure that there is an encoder and that the file can be written."""
@@ -146,10 +149,13 @@ class VideoCommand(Command[VideoJob]):
 
     def say(self, result: Path) -> None:
         """Print what came out and where it is."""
+        from landscape.render.video_formats import format_of
+
         asked = self.configuration
         seconds, megabytes = asked["frames"] / asked["fps"], result.stat().st_size / 1e6
         size = asked["size"].replace("x", " × ")
-        print(f"video   {asked['frames']} frames of {size}, {seconds:.3g} s, {megabytes:.3g} MB, H.264")
+        codec = format_of(result).name
+        print(f"video   {asked['frames']} frames of {size}, {seconds:.3g} s, {megabytes:.3g} MB, {codec}")
         print(f"result  {result}    to look at it: any player")
         sys.stdout.flush()
 
@@ -161,14 +167,20 @@ class VideoCommand(Command[VideoJob]):
         import torch
 
         from landscape.render.encoder import VideoFile
-        from landscape.render.film import Film
-        from landscape.render.filming import comment_of
+        from landscape.render.film_layouts import film_class, subject_of
+        from landscape.render.filming import colors_of, comment_of
 
-        film, ranks = Film(**self.job.film), self.grid.world
+        options = {name: value for name, value in self.job.film.items() if name not in ("layout", "fps")}
+        surface, layout, options = subject_of(self.job.subject, self.job.layout, options)
+        film, ranks = film_class(layout)(surface, **options), self.grid.world
         width, height = film.size
         nothing = torch.empty((0, width * height // 2), dtype=torch.int64)
         comment = comment_of(self.configuration)
-        target = VideoFile(self.job.output, film.size, self.job.fps, comment) if ranks.rank == 0 else nullcontext()
+        target = (
+            VideoFile(self.job.output, film.size, self.job.film["fps"], comment, lambda: colors_of(film))
+            if ranks.rank == 0
+            else nullcontext()
+        )
         with target as file:
             for first in range(0, len(film), ranks.size):
                 mine = first + ranks.rank
@@ -184,55 +196,3 @@ class VideoCommand(Command[VideoJob]):
                             file.write(frame)
                 progress(min(first + ranks.size, len(film)), len(film), "")
         return self.job.output
-
-
-def _surface(path: Path) -> Surface:
-    from landscape import records
-    from landscape._load import load
-
-    found = load(path)
-    if not isinstance(found, records.Surface):
-        raise InputError(f"{path} holds no surface; landscape surface computes one")
-    return found
-
-
-def _density(text: str, surface: Surface) -> tuple[int, SpectralDensity]:
-    """The step and the density that `[RUN:][STEP:]FILE` names; its provenance names the run."""
-    from landscape import records
-    from landscape._load import load
-    from landscape.render.film_schedule import sorted_densities
-
-    runs = [str(name) for name in surface.path_names]
-    run = next((name for name in runs if text.startswith(f"{name}:")), None)
-    rest = text if run is None else text[len(run) + 1 :]
-    head, colon, tail = rest.partition(":")
-    step = int(head) if colon and head.strip().isdigit() else None
-    path = Path(tail if step is not None else rest)
-    if run is None and step is None and colon and not path.exists():
-        raise InputError(f"--densities {text}: no run is called {head!r}; the surface has {', '.join(runs) or 'none'}")
-    found = load(path)
-    if not isinstance(found, records.SpectralDensity):
-        raise InputError(f"--densities: {path} holds no eigenvalue density; landscape spectrum computes one")
-    if surface.n and found.n != surface.n:
-        raise InputError(
-            f"--densities: {path} belongs to a network of {found.n} parameters, but the surface to one of {surface.n}"
-        )
-    if step is None:
-        step = found.provenance.get("step")
-    if step is None:
-        raise InputError(f"--densities {path}: the file does not say at which step; write it in front, as 100:{path}")
-    if run is not None:
-        found = dataclasses.replace(found, provenance={**found.provenance, "run": run})
-    if runs:
-        try:
-            sorted_densities([(int(step), found)], surface.paths)
-        except InputError as error:
-            raise InputError(f"--densities {path}: {error}") from error
-    return int(step), found
-
-
-def _network(surface: Surface) -> str | None:
-    """What the surface was computed of, as far as it says so."""
-    objective = str(surface.provenance.get("asked", {}).get("objective", "")).removeprefix("zoo:")
-    facts = [objective, f"{surface.n} parameters" if surface.n else ""]
-    return ", ".join(filter(None, facts)) if objective else None

@@ -1,0 +1,81 @@
+"""Surfaces of one plane as one, with the runs of all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from landscape.errors import InputError
+from landscape.render.plane_map import check_surface
+
+if TYPE_CHECKING:
+    from landscape.records import Surface
+
+ADVICE = "compute one surface of all runs: landscape surface --run a.h5 --run b.h5"
+
+
+def merged(surfaces: Sequence[Surface]) -> Surface:
+    """The first of several surfaces, with the runs of all; names that come twice are numbered.
+
+    Parameters
+    ----------
+    surfaces : sequence of Surface
+        Of the same model, on the same plane and grid.
+
+    Raises
+    ------
+    InputError
+        None at all, or surfaces that do not belong together: the message names the first difference.
+    """
+    if not surfaces:
+        raise InputError("there is no surface to compare: the list is empty")
+    first = surfaces[0]
+    for number, other in enumerate(surfaces, 1):
+        check_surface(other)
+        _refuse_difference(first, other, number)
+    names: list[str] = []
+    for name in (str(name) for surface in surfaces for name in surface.path_names):
+        alike = sum(known == name or known.startswith(f"{name} (") for known in names)
+        names.append(f"{name} ({alike + 1})" if alike else name)
+    offsets = np.cumsum([0, *(len(surface.path_names) for surface in surfaces)])
+    runs = [surface.path_run + offset for surface, offset in zip(surfaces, offsets, strict=False)]
+    total = len(first.path_run)
+    parts: dict[str, Any] = {
+        one.name: np.concatenate([getattr(surface, one.name) for surface in surfaces])
+        for one in fields(first)
+        if one.name.startswith("path_")
+        and one.name not in ("path_names", "path_run")
+        and len(getattr(first, one.name)) == total
+    }
+    return replace(first, path_names=np.array(names, str), path_run=np.concatenate(runs), **parts)
+
+
+def _refuse_difference(first: Surface, other: Surface, number: int) -> None:
+    """Name the first thing in which two surfaces differ."""
+    facts: list[tuple[str, Any, Any]] = [
+        ("number of parameters", first.n, other.n),
+        ("axes", ", ".join(map(str, first.axes)), ", ".join(map(str, other.axes))),
+        ("unit of the axes", first.unit, other.unit),
+        ("grid", _size(first), _size(other)),
+        ("SHA-256 of the plane's origin", first.theta_sha256, other.theta_sha256),
+        ("parameters of the directions", first.parameters, other.parameters),
+    ]
+    for what, left, right in facts:
+        if left != right:
+            raise InputError(
+                f"surface {number} does not belong to the first: its {what} is {right}, not {left}; {ADVICE}"
+            )
+    for name in ("x", "y", "loss"):
+        left, right = np.asarray(getattr(first, name)), np.asarray(getattr(other, name))
+        if not np.array_equal(left, right, equal_nan=True):
+            raise InputError(
+                f"surface {number} does not belong to the first: its {name} values differ, so it is another plane, "
+                f"another model or other data; {ADVICE}"
+            )
+
+
+def _size(surface: Surface) -> str:
+    return f"{len(surface.x)} × {len(surface.y)} points"
