@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,23 +16,17 @@ from landscape.render.numerals import count, number, numbers, plural
 from landscape.render.plane_map import check_surface
 from landscape.render.report_page.escaping import label
 from landscape.render.report_page.packing import CHECKPOINTS, GRID, floats, plain, thinned
-from landscape.render.report_page.panel import Panel, axis, dash, run_color, words_move
+from landscape.render.report_page.panel import Panel, axis, line, value_axis, words_move
+from landscape.render.report_page.path_traces import anchors, marker, path_in_space, path_on_map, words
 from landscape.render.runs import run_style
 
 if TYPE_CHECKING:
-    from landscape.records import PathOnSurface, Surface
+    from landscape.records import Surface
 
 Array = NDArray[np.float64]
 BANDS = 18
 # Safe in labels of a WebGL scene, which has rules of its own for markup.
 PLAIN = re.compile(r"[\w .,()+-]*")
-SYMBOLS = ("x", "star", "square", "diamond", "pentagon")
-# Letters on any colour of the map.
-SEAM = "1px 1px 2px #000, -1px -1px 2px #000, 1px -1px 2px #000, -1px 1px 2px #000"
-RUN_HOVER = (
-    "%{meta[0]}, step %{customdata[0]}<br>loss %{customdata[1]:.5g}<br>at the projection %{customdata[2]:.5g}<br>"
-    "%{customdata[3]:.4g} from the plane<extra></extra>"
-)
 
 
 @dataclass(frozen=True)
@@ -63,12 +56,12 @@ class _Scale:
 
 
 def surface_panels(surface: Surface) -> list[Panel]:
-    """The surface in space and from above; of a grid of one row or column, the map alone cannot be drawn: none."""
+    """The surface in space and from above; a grid of one row or column is a curve."""
     check_surface(surface)
-    if min(len(surface.x), len(surface.y)) < 2:
-        return []
-    rows, columns = thinned(len(surface.y), GRID), thinned(len(surface.x), GRID)
     shown = heights(surface)
+    if min(len(surface.x), len(surface.y)) < 2:
+        return [_section(surface, shown)]
+    rows, columns = thinned(len(surface.y), GRID), thinned(len(surface.x), GRID)
     panels = [_map(surface, shown, rows, columns)]
     if len(shown.finite):
         panels.insert(0, _relief(surface, shown, rows, columns))
@@ -122,8 +115,8 @@ def _map(surface: Surface, shown: Heights, rows: NDArray[np.int64], columns: NDA
         )
     moves, shapes = [], []
     for index, run in enumerate(surface.paths):
-        data += _path(run, index)
-        shapes.append(_marker(index))
+        data += path_on_map(run, index)
+        shapes.append(marker(index))
         kept = thinned(len(run.steps), CHECKPOINTS)
         moves.append(
             {
@@ -134,8 +127,8 @@ def _map(surface: Surface, shown: Heights, rows: NDArray[np.int64], columns: NDA
                 "y": plain(run.coordinates[kept, 1]),
             }
         )
-        moves.append(words_move(run.steps[kept], _words(run, kept)))
-    data += _anchors(surface)
+        moves.append(words_move(run.steps[kept], words(run, kept)))
+    data += anchors(surface)
     ratio = float(np.ptp(surface.y) / np.ptp(surface.x))
     layout: dict[str, Any] = {
         "xaxis": axis(
@@ -161,6 +154,19 @@ def _map(surface: Surface, shown: Heights, rows: NDArray[np.int64], columns: NDA
         "tall",
         choices=_choices(surface, shown, first, rows, columns),
     )
+
+
+def _section(surface: Surface, shown: Heights) -> Panel:
+    """A grid of one row or column."""
+    along = 0 if len(surface.y) == 1 else 1
+    x, fixed = (surface.x, surface.y) if along == 0 else (surface.y, surface.x)
+    kept = thinned(len(x), CHECKPOINTS)
+    curve = line(shown.name, x[kept], shown.values.ravel()[kept], "@curve-0") | {"mode": "lines+markers"}
+    curve |= {"marker": {"size": 4, "color": "@curve-0"}, "showlegend": False}
+    layout = {"xaxis": axis(_axis_text(surface, along)), "yaxis": value_axis(shown.name, shown.logarithmic)}
+    facts = [f"the grid is a single line, at {surface.axes[1 - along]} = {number(float(fixed[0]))}", *_facts(surface)]
+    title = f"{shown.name.capitalize()} along {surface.axes[along]}"
+    return Panel(title, _alternative(surface, "Curve"), [curve], layout, [], facts, _warnings(surface))
 
 
 def _field(surface: Surface, shown: Heights, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> dict[str, Any]:
@@ -206,107 +212,6 @@ def _spreads(values: Array) -> bool:
     return bool(len(finite) and finite.min() > 0 and finite.max() > 20 * finite.min())
 
 
-def _path(run: PathOnSurface, index: int) -> list[dict[str, Any]]:
-    """A run on the map: a light seam, the line, the checkpoints from dark to bright, start and end."""
-    style = run_style(index)
-    kept = thinned(len(run.steps), CHECKPOINTS)
-    x, y = plain(run.coordinates[kept, 0]), plain(run.coordinates[kept, 1])
-    name, group = label(run.name), f"run {index}"
-    base = {"type": "scatter", "x": x, "y": y, "legendgroup": group}
-    times = np.linspace(0, 1, len(kept))
-    seam = {
-        **base,
-        "mode": "lines",
-        "line": {"color": "#FFFFFF", "width": 4.5},
-        "hoverinfo": "skip",
-        "showlegend": False,
-    }
-    line = {
-        **base,
-        "mode": "lines+markers",
-        "name": name,
-        "legendcolor": run_color(index),
-        "meta": [name],
-        "customdata": _hover(run, kept),
-        "hovertemplate": RUN_HOVER,
-        "line": {"color": style.line, "width": 1.8, "dash": dash(index)},
-        "marker": {"size": 4.5, "color": [to_hex(style.ramp(time)) for time in times], "line": {"width": 0}},
-    }
-    ends = {
-        "type": "scatter",
-        "mode": "markers",
-        "legendgroup": group,
-        "hoverinfo": "skip",
-        "showlegend": False,
-        "x": [x[0], x[-1]],
-        "y": [y[0], y[-1]],
-        "marker": {
-            "symbol": ["circle", SYMBOLS[index % len(SYMBOLS)]],
-            "size": [9, 12],
-            "color": ["#FFFFFF", style.bright],
-            "line": {"width": 1.8, "color": style.dark},
-        },
-    }
-    return [seam, line, ends]
-
-
-def _hover(run: PathOnSurface, kept: NDArray[np.int64]) -> list[list[Any]]:
-    columns = (run.steps[kept], run.loss[kept], run.projected_loss[kept], run.distance[kept])
-    return [list(row) for row in zip(*map(plain, columns), strict=True)]
-
-
-def _marker(index: int) -> dict[str, Any]:
-    """Where a run is at the time of the slider: a circle of a fixed size on the screen."""
-    style = run_style(index)
-    return {
-        "type": "circle",
-        "layer": "above",
-        "xref": "x",
-        "yref": "y",
-        "xsizemode": "pixel",
-        "ysizemode": "pixel",
-        "xanchor": 0,
-        "yanchor": 0,
-        "x0": -8,
-        "x1": 8,
-        "y0": -8,
-        "y1": 8,
-        "fillcolor": style.bright,
-        "line": {"color": "#FFFFFF" if style.bright != "#FFFFFF" else style.dark, "width": 2.5},
-    }
-
-
-def _anchors(surface: Surface) -> list[dict[str, Any]]:
-    if len(surface.anchor_names) == 0:
-        return []
-    names = [label(name) for name in surface.anchor_names]
-    return [
-        {
-            "type": "scatter",
-            "mode": "markers+text",
-            "name": "points of the plane",
-            "legendcolor": "@quiet",
-            "x": plain(surface.anchor_coordinates[:, 0]),
-            "y": plain(surface.anchor_coordinates[:, 1]),
-            "text": names,
-            "textposition": "bottom right",
-            "textfont": {"color": "#FFFFFF", "size": 11, "shadow": SEAM},
-            "customdata": plain(surface.anchor_loss),
-            "hovertemplate": "%{text}<br>loss %{customdata:.5g}<extra></extra>",
-            "marker": {"symbol": "diamond-open", "size": 9, "color": "#FFFFFF", "line": {"width": 2}},
-        }
-    ]
-
-
-def _words(run: PathOnSurface, kept: Sequence[int] | NDArray[np.int64]) -> list[str]:
-    """Where a run is, in words."""
-    return [
-        f"{run.name}, step {count(int(run.steps[at]))}: loss {number(float(run.loss[at]), 4)}, at its projection "
-        f"{number(float(run.projected_loss[at]), 4)}, {number(float(run.distance[at]), 3)} from the plane"
-        for at in kept
-    ]
-
-
 def _relief(surface: Surface, shown: Heights, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Panel:
     scale = _Scale.of(shown)
     low, high = scale.range
@@ -347,7 +252,7 @@ def _relief(surface: Surface, shown: Heights, rows: NDArray[np.int64], columns: 
     for index, run in enumerate(surface.paths):
         kept = thinned(len(run.steps), CHECKPOINTS)
         z = plain(np.clip(scale(run.projected_loss[kept]) + lift, low, high + lift))
-        data += _path_in_space(run, index, kept, z, plain(scale(run.loss[kept]) + lift))
+        data += path_in_space(run, index, kept, z, plain(scale(run.loss[kept]) + lift))
         x, y = plain(run.coordinates[kept, 0]), plain(run.coordinates[kept, 1])
         moves.append({"kind": "point", "trace": len(data), "steps": plain(run.steps[kept]), "x": x, "y": y, "z": z})
         style = run_style(index)
@@ -390,27 +295,6 @@ def _relief(surface: Surface, shown: Heights, rows: NDArray[np.int64], columns: 
             0, "full lines: the runs at their projections, a little above the surface; dotted: their true loss"
         )
     return Panel("Landscape", _alternative(surface, "Surface in space"), data, layout, moves, facts, [], "tall", True)
-
-
-def _path_in_space(
-    run: PathOnSurface, index: int, kept: NDArray[np.int64], projected: list[Any], true: list[Any]
-) -> list[dict[str, Any]]:
-    style, name = run_style(index), label(run.name)
-    base = {
-        "type": "scatter3d",
-        "mode": "lines",
-        "x": plain(run.coordinates[kept, 0]),
-        "y": plain(run.coordinates[kept, 1]),
-        "meta": [name],
-        "customdata": _hover(run, kept),
-        "hovertemplate": RUN_HOVER,
-        "legendgroup": f"run {index}",
-    }
-    color = style.bright if style.bright != "#FFFFFF" else "#B8BEC6"
-    return [
-        {**base, "z": projected, "name": name, "line": {"color": color, "width": 6}},
-        {**base, "z": true, "name": f"{name}, true loss", "line": {"color": color, "width": 3, "dash": "dot"}},
-    ]
 
 
 def _axis_text(surface: Surface, axis: int) -> str:
