@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_map
 
+from landscape._batch_norm import norms_of
 from landscape._blocked import BlockedNetwork, Input, RangeError
 from landscape._data import Batch, batch_size, rows
 from landscape.objective import Objective
@@ -70,18 +71,33 @@ class Evaluator:
         Let micro-batches go through the network together, convolutions in the blocked layout of oneDNN, where that
         gives the same numbers but for rounding (see :meth:`check`). Without it, arithmetic and bits are those of
         ``objective.at(point).loss()``.
+    batch_statistics : bool
+        Let batch norm use the statistics of each micro-batch, as in training; then nothing is merged.
+    layer_bytes : int, optional
+        Largest output of a layer of merged micro-batches.
     """
 
-    def __init__(self, objective: Objective, merged: bool = True) -> None:
+    def __init__(
+        self,
+        objective: Objective,
+        merged: bool = True,
+        *,
+        batch_statistics: bool = False,
+        layer_bytes: int | None = None,
+    ) -> None:
         self.objective = objective
         self.names = tuple(objective.metrics)
-        self.merged = merged and not objective.opaque
+        self.merged = merged and not objective.opaque and not batch_statistics
+        self._layer_bytes = layer_bytes or LAYER_BYTES.get(objective.device.type, LAYER_BYTES["cpu"])
         # What is known to be a mean over samples; the other metrics are computed for each micro-batch.
         self._separate = set(self.names)
         self._checks = 0
         network = objective._network
         self._scope = network.scope
         self._module = copy.deepcopy(network.module)
+        if batch_statistics:
+            for norm in norms_of(self._module).values():
+                norm.train()
         self._theta = objective.theta.clone()
         self._held: Buffers = objective.buffers
         self._bind()
@@ -237,8 +253,7 @@ class Evaluator:
         size = sum(_bytes(group.batch) for group in groups)
         if len(groups) < 2 or size > DATA_BYTES:
             return groups
-        limit = LAYER_BYTES.get(self.objective.device.type, LAYER_BYTES["cpu"])
-        most = limit // max(1, self._bytes_per_sample(groups[0]))
+        most = self._layer_bytes // max(1, self._bytes_per_sample(groups[0]))
         merged: list[list[Group]] = []
         for group in groups:
             last = merged[-1] if merged else []

@@ -6,23 +6,24 @@ import dataclasses
 import math
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from landscape._evaluation import Evaluator
+from landscape._capacity import host_bytes, in_words
 from landscape._path_facts import stability_thresholds, step_cosines
+from landscape._points import PlaneValues, Points
+from landscape._quadratic import Quadratic, quadratic
 from landscape._ranks import refused_together
+from landscape._refinement import Refinement
+from landscape._rounds import computed
 from landscape.errors import InputError
 from landscape.geometry import Plane
 from landscape.geometry.layout import layout_of
 from landscape.objective import Objective
-from landscape.parallel.tasks import share_tasks
 from landscape.records import Surface
 from landscape.store import RunState
 
@@ -36,6 +37,11 @@ Extent = tuple[float, float, float, float]
 
 DEFAULT_RESOLUTION = 51  # odd: a symmetric plane then has a point at its origin
 DEFAULT_MARGIN = 0.25
+# Copies of all values of a grid that are in memory at a time, and the share of the memory that they may take.
+COPIES = 8
+SHARE = 0.5
+# Planes along which the curvature is known, or cheap to know, and worth a quadratic model.
+MODELLED = ("eigenvectors", "gradient")
 
 
 def loss_surface(
@@ -46,6 +52,11 @@ def loss_surface(
     margin: float = DEFAULT_MARGIN,
     extent: Extent | None = None,
     runs: Trajectory | Sequence[Trajectory] | None = None,
+    quantities: Sequence[str] = (),
+    test: Objective | None = None,
+    batchnorm: str = "eval",
+    model: bool | None = None,
+    adaptive: bool = False,
     state: RunState | str | os.PathLike[str] | None = None,
     checkpoint_seconds: float = 60.0,
     progress: Progress | None = None,
@@ -53,7 +64,7 @@ def loss_surface(
     """Loss and metrics of an objective on a plane (collective).
 
     Every point is evaluated over all data by one rank; whichever is free takes the next one. Grid and projections use
-    the batch-norm statistics of the plane's origin, checkpoints their own: the *true* loss of a checkpoint, which is
+    the batch-norm statistics that ``batchnorm`` says, checkpoints their own: the *true* loss of a checkpoint, which is
     ``objective.at(checkpoint).loss()`` to the last bit, may differ much from the height of the surface where it is
     drawn.
 
@@ -71,12 +82,31 @@ def loss_surface(
         Of the grid, without margin; default: the plane's, widened to hold all runs.
     runs : Trajectory, or several, optional
         What is drawn; default: what the plane was made of.
+    quantities : sequence of "gradient_norm", "lambda_max"
+        What else is computed at every grid point, into ``metrics``: the norm of the gradient, for about three times the
+        price; the largest eigenvalue of the Hessian, with ``lambda_max_residual``, for some fifty times the price.
+        Both take batch-norm statistics for constants.
+    test : Objective, optional
+        The same model with other data: its loss and metrics on the grid become "test_loss", "test_accuracy" and so on.
+    batchnorm : "eval", "recompute" or "batch"
+        Statistics on the grid and at projections. eval: those of the plane's origin. recompute: mean and variance, at
+        each point, of what enters each layer over all data of the objective, layer after layer, as if the data were one
+        batch; with ``test`` these, too. batch: those of each micro-batch, in which the loss depends on its size.
+    model : bool, optional
+        Whether to compare the surface with its quadratic model at the origin, from the gradient and the curvature: the
+        eigenvalues of a plane of eigenvectors, for other planes two Hessian products. Default: for planes of
+        eigenvectors and of the gradient.
+    adaptive : bool
+        Compute only the points that the picture needs, and interpolate the others, so that what a figure displays (the
+        logarithm where the loss spans more than a factor of 20, up to the 95th percentile) is within 1 % of its range.
+        Which are computed is in ``evaluated``, the estimated error in ``loss_error``. Smooth surfaces need a tenth of a
+        grid of 101 × 101 (``tools/bench surface``).
     state : path, optional
         Folder for the points of the unfinished surface; an existing one is continued.
     checkpoint_seconds : float
         Time between two checkpoints to ``state``.
     progress : callable, optional
-        ``progress(done, total, text)`` after each point, on rank 0.
+        ``progress(done, total, text)`` after each point, on rank 0; an adaptive surface learns of its total in rounds.
 
     Returns
     -------
@@ -87,13 +117,14 @@ def loss_surface(
     Raises
     ------
     InputError
-        If an argument is out of range, the plane or a run is of another model, or ``state`` belongs to another run.
+        If an argument is out of range, the plane, a run or the test objective is of another model, the grid does not
+        fit into memory, or ``state`` belongs to another run.
 
     Examples
     --------
     >>> import landscape as ls, torch
     >>> objective = ls.Objective(torch.nn.Linear(2, 1), torch.nn.MSELoss(), (torch.eye(2), torch.zeros(2, 1)))
-    >>> surface = ls.loss_surface(objective, ls.Plane.random(objective), resolution=5)
+    >>> surface = ls.loss_surface(objective, ls.Plane.random(objective), resolution=5, quantities=["gradient_norm"])
     >>> surface.loss.shape, abs(float(surface.loss[2, 2]) - objective.loss()) < 1e-6
     ((5, 5), True)
     """
@@ -102,35 +133,37 @@ def loss_surface(
     started = time.monotonic()
     several = _several(plane.runs if runs is None else runs)
     world = objective.grid.world
+    aligned: list[Plane] = []
     projections: list[tuple[Array, Array]] = []
     cosines: list[Array] = []
-    aligned: list[Plane] = []
 
     def prepare() -> None:
-        aligned.append(plane.aligned(layout_of(objective, objective.n)))
-        for name, value in aligned[0].buffers.items():
-            if name in objective.buffers and value.shape != tuple(objective.buffers[name].shape):
-                raise InputError(
-                    f"buffer {name!r} has shape {value.shape} in the plane, but {tuple(objective.buffers[name].shape)} "
-                    "in the objective"
-                )
+        aligned.append(aligned_with(objective, plane))
         if objective.grid.rank == 0:
             projections.extend(aligned[0].project(run) for run in several)
             cosines.extend(step_cosines(run) for run in several)
 
     refused_together(prepare, world)
     # The bits of rank 0: ranks may have computed the plane on different processors.
-    common = _same_on_all_ranks(aligned[0], world)
+    common = same_on_all_ranks(aligned[0], world)
     projections, cosines, x, y = world.broadcast_object(
         (projections, cosines, *_grid(common, projections, resolution, margin, extent))
     )
-    points = _Points(objective, common, several, projections, x, y)
-    configuration = points.describe()
+    values = PlaneValues(objective, common, (x[0], y[0]), quantities, test, batchnorm)
+    _check_memory(len(x), len(y), values.width)
+    points = Points(values, several, projections, x, y)
+    modelled = common.kind in MODELLED and values.batchnorm != "batch" if model is None else model
+    configuration = {**points.describe(), "adaptive": adaptive, "model": modelled}
     state = RunState.of(state, configuration)
-    values, resumed = _evaluated(points, state, checkpoint_seconds, progress)
-    surface = points.surface(values)
+    plan = Refinement(len(x), len(y)) if adaptive else None
+    shape = points.total, values.width
+    following = _following(points, plan)
+    rows, known, resumed = computed(points.evaluate, following, shape, world, state, checkpoint_seconds, progress)
+    surface = _record(points, plan, rows, known)
+    described = _model(values) if modelled else None
     return dataclasses.replace(
         surface,
+        model=np.zeros((0, 0)) if described is None else described.on(x, y),
         path_cosine=np.concatenate([np.zeros(0), *cosines]),
         path_threshold=np.concatenate(
             [np.zeros(0), *(stability_thresholds(run, objective.weight_decay) for run in several)]
@@ -146,212 +179,109 @@ def loss_surface(
                 for label, run in zip(_labels(several), several, strict=True)
                 if "data_sha256" in run.provenance.get("configuration", {})
             ],
-            "forward_passes_per_point": points.fast.passes,
-            "memory_layout": points.fast.layout,
+            "forward_passes_per_point": values.fast.passes,
+            "memory_layout": values.fast.layout,
+            **({} if described is None else {"model": described.facts()}),
         },
     )
 
 
-@dataclass(frozen=True)
-class _Kind:
-    """Consecutive tasks of one kind: how many, and how to do the i-th."""
+def aligned_with(objective: Objective, plane: Plane) -> Plane:
+    """The plane in the objective's order of parameters.
 
-    count: int
-    evaluate: Callable[[int], list[float]]
+    Raises
+    ------
+    InputError
+        If it is of another model.
+    """
+    aligned = plane.aligned(layout_of(objective, objective.n))
+    for name, value in aligned.buffers.items():
+        if name in objective.buffers and value.shape != tuple(objective.buffers[name].shape):
+            raise InputError(
+                f"buffer {name!r} has shape {value.shape} in the plane, but {tuple(objective.buffers[name].shape)} "
+                "in the objective"
+            )
+    return aligned
 
 
-class _Points:
-    """All points of a surface, as tasks with numbers: true losses of anchors and checkpoints, projections, grid."""
+def _following(points: Points, plan: Refinement | None) -> Callable[[Array, NDArray[np.bool_]], NDArray[np.int64]]:
+    """What each round computes: everything, or what the picture still needs."""
+    shape = len(points.y), len(points.x)
 
-    def __init__(
-        self,
-        objective: Objective,
-        plane: Plane,
-        runs: tuple[Trajectory, ...],
-        projections: list[tuple[Array, Array]],
-        x: Array,
-        y: Array,
-    ) -> None:
-        self.objective = objective
-        self.plane = plane
-        self.runs = runs
-        self.x, self.y = x, y
-        self.coordinates = np.concatenate([np.zeros((0, 2)), *(found for found, _ in projections)])
-        self.distances = np.concatenate([np.zeros(0), *(left for _, left in projections)])
-        self.checkpoints = [(run, number) for run in runs for number in range(len(run))]
-        self._origin = torch.from_numpy(np.array(plane.origin)).to(objective.device)
-        self._directions = torch.from_numpy(np.array(plane.directions)).to(objective.device)
-        self._buffers = {
-            name: torch.as_tensor(value).to(objective.buffers[name])
-            for name, value in plane.buffers.items()
-            if name in objective.buffers
-        }
-        self.fast = Evaluator(objective)
-        self._faithful = Evaluator(objective, merged=False)
-        self._agree_on_arithmetic()
-        self.kinds = [
-            _Kind(len(plane.anchors), self._anchor),
-            _Kind(len(self.checkpoints), self._checkpoint),
-            _Kind(len(self.checkpoints), lambda number: self._at(*self.coordinates[number])),
-            _Kind(
-                len(x) * len(y), lambda number: self._at(self.x[number % len(self.x)], self.y[number // len(self.x)])
-            ),
-        ]
+    def following(values: Array, known: NDArray[np.bool_]) -> NDArray[np.int64]:
+        if plan is None:
+            return np.flatnonzero(~known)
+        beside, grid = known[: points.beside], known[points.beside :].reshape(shape)
+        wanted = plan.wanted(values[points.beside :, 0].reshape(shape), grid)
+        return np.flatnonzero(np.concatenate([~beside, wanted.reshape(-1)]))
 
-    @property
-    def total(self) -> int:
-        """Number of tasks."""
-        return sum(kind.count for kind in self.kinds)
+    return following
 
-    def evaluate(self, task: int) -> list[float]:
-        """Loss and metrics of one task."""
-        for kind in self.kinds:
-            if task < kind.count:
-                return kind.evaluate(task)
-            task -= kind.count
-        raise InputError(f"there is no task {task} beyond the last")
 
-    def describe(self) -> dict[str, Any]:
-        """What identifies the surface, for provenance and for resuming (collective)."""
-        return {
-            **self.objective.describe(),
-            "metrics": list(self.objective.metrics),
-            "plane": self.plane.kind,
-            "plane_sha256": self.plane.digest(),
-            "runs": [run.digest() for run in self.runs],
-            "x": [float(self.x[0]), float(self.x[-1]), len(self.x)],
-            "y": [float(self.y[0]), float(self.y[-1]), len(self.y)],
-        }
+def _record(points: Points, plan: Refinement | None, values: Array, known: NDArray[np.bool_]) -> Surface:
+    """The record, from one row per task."""
+    plane, runs = points.plane, points.runs
+    anchors, true, projected, grid = points.split(values)
+    shape = (len(points.y), len(points.x))
+    evaluated = known[points.beside :].reshape(shape)
+    loss, metrics, error = grid[:, 0].reshape(shape), grid[:, 1:].reshape(*shape, -1), np.zeros(shape)
+    if plan is not None:
+        picture = plan.picture(loss, evaluated)
+        loss, error = picture.values, picture.value_error
+        between = [plan.between(metrics[..., column], evaluated) for column in range(metrics.shape[2])]
+        metrics = np.stack(between, 2) if between else metrics
+    names = list(plane.anchors)
+    return Surface(
+        x=points.x,
+        y=points.y,
+        loss=loss,
+        metrics={name: metrics[..., column].copy() for column, name in enumerate(points.values.columns)},
+        evaluated=evaluated,
+        loss_error=error,
+        plane=plane.kind,
+        axes=np.array(plane.axes),
+        axis_sources=np.array(plane.axis_sources),
+        unit=plane.unit,
+        explained_variance=np.asarray(plane.explained_variance, float),
+        explained_variance_null=np.asarray(plane.explained_variance_null, float),
+        curvature=np.asarray(plane.curvature, float),
+        anchor_names=np.array(names, dtype=str),
+        anchor_coordinates=np.array([plane.anchors[name] for name in names], float).reshape(-1, 2),
+        anchor_loss=anchors[:, 0],
+        path_names=np.array(_labels(runs), dtype=str),
+        path_run=np.repeat(np.arange(len(runs)), [len(run) for run in runs]).astype(np.int64),
+        path_step=np.concatenate([np.zeros(0), *(run.steps for run in runs)]).astype(np.int64),
+        path_coordinates=points.coordinates,
+        path_loss=true[:, 0],
+        path_projected_loss=projected[:, 0],
+        path_recorded_loss=np.concatenate([np.zeros(0), *(run.losses for run in runs)]).astype(float),
+        path_distance=points.distances,
+        n=plane.n,
+        parameters=plane.parameters,
+        batchnorm=points.values.batchnorm,
+        theta_sha256=points.values.origin_digest(),
+        evaluations=int(known.sum()),
+    )
 
-    def surface(self, values: Array) -> Surface:
-        """The record, from one row of loss and metrics per task."""
-        plane, runs = self.plane, self.runs
-        anchors, true, projected, grid = np.split(values, np.cumsum([kind.count for kind in self.kinds])[:-1])
-        shape = (len(self.y), len(self.x))
-        names = list(plane.anchors)
-        return Surface(
-            x=self.x,
-            y=self.y,
-            loss=grid[:, 0].reshape(shape),
-            metrics={
-                name: grid[:, column].reshape(shape) for column, name in enumerate(self.objective.metrics, start=1)
-            },
-            plane=plane.kind,
-            axes=np.array(plane.axes),
-            axis_sources=np.array(plane.axis_sources),
-            unit=plane.unit,
-            explained_variance=np.asarray(plane.explained_variance, float),
-            explained_variance_null=np.asarray(plane.explained_variance_null, float),
-            curvature=np.asarray(plane.curvature, float),
-            anchor_names=np.array(names, dtype=str),
-            anchor_coordinates=np.array([plane.anchors[name] for name in names], float).reshape(-1, 2),
-            anchor_loss=anchors[:, 0],
-            path_names=np.array(_labels(runs), dtype=str),
-            path_run=np.repeat(np.arange(len(runs)), [len(run) for run in runs]).astype(np.int64),
-            path_step=np.concatenate([np.zeros(0), *(run.steps for run in runs)]).astype(np.int64),
-            path_coordinates=self.coordinates,
-            path_loss=true[:, 0],
-            path_projected_loss=projected[:, 0],
-            path_recorded_loss=np.concatenate([np.zeros(0), *(run.losses for run in runs)]).astype(float),
-            path_distance=self.distances,
-            n=plane.n,
-            parameters=plane.parameters,
-            batchnorm="eval" if plane.buffers else "none",
-            theta_sha256=self._origin_digest(),
-            evaluations=self.total,
+
+def _model(values: PlaneValues) -> Quadratic | None:
+    """The quadratic model at the origin (collective)."""
+    if values.batchnorm == "batch":
+        raise InputError("a quadratic model needs batchnorm='eval' or 'recompute': with 'batch' there is no gradient")
+    plane = values.plane
+    known = plane.curvature if plane.kind == "eigenvectors" else None
+    return quadratic(values.origin(), np.asarray(plane.directions, float), known)
+
+
+def _check_memory(nx: int, ny: int, width: int) -> None:
+    """Refuse a grid whose values do not fit."""
+    needed, there = float(nx) * ny * width * 8 * COPIES, SHARE * host_bytes()
+    if needed > there:
+        most = max(2, math.isqrt(int(there / (width * 8 * COPIES))))
+        raise InputError(
+            f"a grid of {nx} × {ny} points with {width} number{'s' if width > 1 else ''} at each of them takes about "
+            f"{in_words(needed)}, but {in_words(there)} of memory are for it; {most} × {most} would fit"
         )
-
-    def _at(self, x: float, y: float) -> list[float]:
-        """Loss and metrics at coordinates of the plane."""
-        return self.fast.evaluate(self._theta(x, y), self._buffers)
-
-    def _theta(self, x: float, y: float) -> Tensor:
-        """As Plane.point, on the device of the objective, in its precision."""
-        first, second = self._directions
-        theta = self._origin.double() + float(x) * first.double() + float(y) * second.double()
-        return theta.to(self._origin.dtype).to(self.objective.dtype)
-
-    def _anchor(self, number: int) -> list[float]:
-        name = list(self.plane.anchors)[number]
-        point = self.plane.anchor_points.get(name)
-        if point is None:
-            return self._faithful.evaluate(self._theta(*self.plane.anchors[name]), self._buffers)
-        return self._true(point)
-
-    def _checkpoint(self, number: int) -> list[float]:
-        run, index = self.checkpoints[number]
-        return self._true(run[index])
-
-    def _true(self, point: Any) -> list[float]:
-        """Loss and metrics at a point itself, with its own buffers."""
-        objective = self.objective
-        values = getattr(point, "theta", point)
-        theta = torch.as_tensor(values).detach().to(device=objective.device, dtype=objective.dtype)
-        places = layout_of(objective, objective.n).places_of(
-            layout_of(point, len(theta)), "the objective", "a checkpoint"
-        )
-        if places is not None:
-            theta = theta[torch.from_numpy(places).to(theta.device)]
-        buffers = getattr(point, "buffers", None)
-        own = {
-            name: torch.as_tensor(value).to(objective.buffers[name])
-            for name, value in (buffers.items() if isinstance(buffers, Mapping) else ())
-            if name in objective.buffers
-        }
-        return self._faithful.evaluate(theta, own)
-
-    def _agree_on_arithmetic(self) -> None:
-        """Merge micro-batches only where that is found to be right, and on all ranks alike (collective)."""
-        world = self.objective.grid.world
-        corner = self._theta(self.x[0], self.y[0])
-        merged = self.fast.check(self._theta(0.0, 0.0)) and self.fast.check(corner)
-        found = world.all_gather_object((merged, self.fast.separated, self.fast.layout))
-        layouts = {layout for _, _, layout in found}
-        names = set().union(*(separated for _, separated, _ in found))
-        self.fast.separate(names, all(one for one, _, _ in found) and len(layouts) == 1)
-
-    def _origin_digest(self) -> str:
-        """Digest of the origin with its buffers, as an objective there would give."""
-        there = self.objective.on(self.objective.grid.alone())
-        return str(there.at(self._theta(0.0, 0.0), self._buffers)._digest())
-
-
-def _evaluated(
-    points: _Points, state: RunState | None, checkpoint_seconds: float, progress: Progress | None
-) -> tuple[Array, int]:
-    """One row of loss and metrics per task, and how many were read from disk (collective)."""
-    world = points.objective.grid.world
-    values = np.full((points.total, 1 + len(points.objective.metrics)), np.nan)
-    done = np.zeros(points.total, bool)
-    if state is not None and world.rank == 0:
-        for arrays, _ in state.segments():
-            values[arrays["task"]] = arrays["values"]
-            done[arrays["task"]] = True
-    done = world.broadcast_object(done)
-    resumed, fresh, last = int(done.sum()), list[int](), time.monotonic()
-    lowest = math.inf
-
-    def save() -> None:
-        nonlocal last
-        if state is not None and fresh:
-            state.append({"task": np.array(fresh), "values": values[fresh]}, {"steps": int(done.sum())})
-        fresh.clear()
-        last = time.monotonic()
-
-    def finished(task: int, found: list[float]) -> None:
-        nonlocal lowest
-        values[task], done[task] = found, True
-        fresh.append(task)
-        lowest = min(lowest, found[0]) if math.isfinite(found[0]) else lowest
-        if time.monotonic() - last >= checkpoint_seconds:
-            save()
-        if progress is not None:
-            progress(int(done.sum()), points.total, f"lowest {lowest:.4g}" if math.isfinite(lowest) else "")
-
-    share_tasks(np.flatnonzero(~done).tolist(), points.evaluate, world, finished)
-    save()
-    values = world.broadcast_object(values)
-    return values, resumed
 
 
 def _grid(
@@ -383,7 +313,7 @@ def _numbers(resolution: int | tuple[int, int]) -> tuple[int, ...]:
     return tuple(resolution) if isinstance(resolution, Sequence) else (resolution, resolution)
 
 
-def _same_on_all_ranks(plane: Plane, world: Collectives) -> Plane:
+def same_on_all_ranks(plane: Plane, world: Collectives) -> Plane:
     """The plane of rank 0 (collective); the points of its anchors come from files and stay."""
     if world.size == 1:
         return plane

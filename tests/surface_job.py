@@ -59,8 +59,12 @@ def main() -> None:
         checkpoint_seconds=0,
         progress=progress,
     )
+    numbers = {"adaptive": True, "quantities": ["gradient_norm", "lambda_max"], "batchnorm": "recompute", "model": True}
+    small = zoo.build("digits-cnn", epochs=0, samples=30)
+    refined = ls.loss_surface(small, ls.Plane.random(small), resolution=12, test=objective, **numbers)
     digest = hashlib.sha256(b"".join(np.ascontiguousarray(getattr(surface, name)).tobytes() for name in ARRAYS))
-    digest.update(surface.metrics["accuracy"].tobytes())
+    for values in (surface.metrics["accuracy"], refined.loss, refined.model, *refined.metrics.values()):
+        digest.update(np.ascontiguousarray(values).tobytes())
     everyone = grid.world.all_gather_object(digest.hexdigest())
     if grid.rank == 0:
         facts = {"digests": sorted(set(everyone)), "resumed": surface.provenance["resumed_points"]}
