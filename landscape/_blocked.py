@@ -15,7 +15,7 @@ import operator
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, fx, nn
@@ -26,7 +26,7 @@ _POOLING = (nn.AvgPool2d, nn.MaxPool2d, nn.AdaptiveAvgPool2d)
 _FUNCTIONS = {torch.relu, functional.relu, functional.avg_pool2d, functional.max_pool2d, functional.adaptive_avg_pool2d}
 # Far enough below the largest float32 for the rounding of sums.
 LARGEST = 1e37
-_SUMS = {operator.add, operator.iadd, torch.add}
+SUMS = {operator.add, operator.iadd, torch.add}
 
 Values = dict[fx.Node, Any]
 
@@ -36,7 +36,7 @@ class RangeError(ArithmeticError):
 
 
 @dataclass
-class _Convolution:
+class Convolution:
     """A convolution, with the batch norm that follows it folded in."""
 
     module: nn.Conv2d
@@ -47,6 +47,16 @@ class _Convolution:
     offset: float = 0.0
 
     def prepare(self) -> None:
+        """Fold the weights that the modules hold now, and find out how large outputs may be."""
+        self.fold()
+        weight, bias = self.weight, self.bias
+        if weight is None:
+            raise RuntimeError("fold() gives a weight")
+        # The largest output is at most gain times the largest input, plus offset.
+        self.gain = float(torch.linalg.vector_norm(weight, 1, (1, 2, 3)).max())
+        self.offset = 0.0 if bias is None else float(torch.linalg.vector_norm(bias, torch.inf))
+
+    def fold(self) -> None:
         """Fold the weights that the modules hold now."""
         weight, bias = self.module.weight, self.module.bias
         norm = self.norm
@@ -58,15 +68,12 @@ class _Convolution:
             weight, bias = weight * scale.view(-1, 1, 1, 1), -shift * scale
             if norm.bias is not None:
                 bias = bias + norm.bias
-        # The largest output is at most gain times the largest input, plus offset.
-        self.gain = float(torch.linalg.vector_norm(weight, 1, (1, 2, 3)).max())
-        self.offset = 0.0 if bias is None else float(torch.linalg.vector_norm(bias, torch.inf))
         self.weight, self.bias = weight, bias
 
     def __call__(self, x: Tensor) -> Tensor:
         module = self.module
         if self.weight is None:
-            raise RuntimeError("prepare() comes before the first call")
+            raise RuntimeError("fold() comes before the first call")
         return torch.conv2d(x, self.weight, self.bias, module.stride, module.padding, module.dilation, module.groups)
 
 
@@ -83,20 +90,22 @@ class BlockedNetwork:
         Its forward pass.
     """
 
+    layout: ClassVar[str] = "blocked"
+
     def __init__(self, module: nn.Module, graph: fx.GraphModule) -> None:
         self._modules = dict(graph.named_modules())
         self._graph = graph
         self._nodes = list(graph.graph.nodes)
-        self._convolutions: dict[fx.Node, _Convolution] = {}
+        self._convolutions: dict[fx.Node, Convolution] = {}
         self._folded: dict[fx.Node, fx.Node] = {}
         self._in_blocks: set[fx.Node] = set()
         self._sources = {node: tuple(node.all_input_nodes) for node in self._nodes}
-        self._last_use = _last_uses(self._nodes)
+        self._last_use = last_uses(self._nodes)
         for node in self._nodes:
             inner = self._module_of(node)
-            if isinstance(inner, nn.Conv2d) and _can_be_blocked(inner):
-                norm = self._norm_after(node)
-                self._convolutions[node] = _Convolution(inner, None if norm is None else norm[1])
+            if isinstance(inner, nn.Conv2d) and can_be_blocked(inner):
+                norm = norm_after(node, self._modules)
+                self._convolutions[node] = Convolution(inner, None if norm is None else norm[1])
                 if norm is not None:
                     self._folded[norm[0]] = node
         self._module = module
@@ -136,6 +145,19 @@ class BlockedNetwork:
         except (RuntimeError, NotImplementedError, ValueError, TypeError, AttributeError, IndexError):
             return None
         return network
+
+    @property
+    def leaves_blocks(self) -> bool:
+        """Whether something between two convolutions has no blocked version, so that tensors are copied to and fro."""
+        before: set[fx.Node] = set()  # nodes from which a convolution is reached
+        for node in reversed(self._nodes):
+            if any(user in before or user in self._convolutions for user in node.users):
+                before.add(node)
+        blocked = {*self._convolutions, *self._folded, *self._in_blocks}
+        return any(
+            node in before and node not in blocked and any(one in blocked for one in self._sources[node])
+            for node in self._nodes
+        )
 
     def prepare(self) -> None:
         """Take over the parameters and buffers that the module holds now."""
@@ -216,7 +238,7 @@ class BlockedNetwork:
             return isinstance(self._module_of(node), (*_ELEMENTWISE, *_POOLING, nn.BatchNorm2d))
         if node.op != "call_function":
             return False
-        if node.target in _SUMS:
+        if node.target in SUMS:
             return len(tensors) == len(node.args) == 2 and not node.kwargs and tensors[0].shape == tensors[1].shape
         return node.target in _FUNCTIONS
 
@@ -228,7 +250,7 @@ class BlockedNetwork:
         if node.op == "call_module":
             return self._modules[str(node.target)](*arguments, **options)
         if node.op == "call_function":
-            function: Any = torch.add if node.target in _SUMS and convert is _as_it_is else node.target
+            function: Any = torch.add if node.target in SUMS and convert is _as_it_is else node.target
             return function(*arguments, **options)
         if node.op == "call_method":
             return getattr(arguments[0], str(node.target))(*arguments[1:], **options)
@@ -250,16 +272,6 @@ class BlockedNetwork:
 
     def _module_of(self, node: fx.Node) -> nn.Module | None:
         return self._modules[str(node.target)] if node.op == "call_module" else None
-
-    def _norm_after(self, node: fx.Node) -> tuple[fx.Node, nn.BatchNorm2d] | None:
-        """The batch norm that is the only user of a convolution's output."""
-        users = list(node.users)
-        if len(users) != 1:
-            return None
-        norm = self._module_of(users[0])
-        if isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None and _is_plain(norm, nn.BatchNorm2d):
-            return users[0], norm
-        return None
 
 
 @dataclass
@@ -301,7 +313,19 @@ def _is_blocked(value: Any) -> bool:
     return isinstance(value, Tensor) and value.is_mkldnn
 
 
-def _can_be_blocked(module: nn.Conv2d) -> bool:
+def norm_after(node: fx.Node, modules: dict[str, nn.Module]) -> tuple[fx.Node, nn.BatchNorm2d] | None:
+    """The batch norm that is the only user of a convolution's output."""
+    users = list(node.users)
+    if len(users) != 1 or users[0].op != "call_module":
+        return None
+    norm = modules[str(users[0].target)]
+    if isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None and _is_plain(norm, nn.BatchNorm2d):
+        return users[0], norm
+    return None
+
+
+def can_be_blocked(module: nn.Conv2d) -> bool:
+    """Whether it is an ordinary convolution that nothing hooks."""
     return _is_plain(module, nn.Conv2d) and module.padding_mode == "zeros" and not isinstance(module.padding, str)
 
 
@@ -311,7 +335,7 @@ def _is_plain(module: nn.Module, kind: type[nn.Module]) -> bool:
     return type(module) is kind and not hooked and not module.training and "weight" in module._parameters
 
 
-def _last_uses(nodes: list[fx.Node]) -> list[list[fx.Node]]:
+def last_uses(nodes: list[fx.Node]) -> list[list[fx.Node]]:
     """For every node, the nodes whose values nobody needs after it."""
     result: list[list[fx.Node]] = [[] for _ in nodes]
     seen: set[fx.Node] = set()

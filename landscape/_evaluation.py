@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_flatten, tree_map
 
 from landscape._batch_norm import norms_of
 from landscape._blocked import BlockedNetwork, Input, RangeError
+from landscape._channels_last import ChannelsLastNetwork
 from landscape._data import Batch, batch_size, rows
 from landscape.objective import Objective
 
@@ -45,7 +46,7 @@ class Group:
     denominator : float
         Of the loss.
     blocked : Input, optional
-        The input as :class:`BlockedNetwork` wants it.
+        The input as the network wants it.
     """
 
     batch: Batch
@@ -109,8 +110,8 @@ class Evaluator:
 
     @property
     def layout(self) -> str:
-        """How convolutions are computed, "blocked" or "plain"."""
-        return "plain" if self._forward is None else "blocked"
+        """How convolutions are computed, "blocked", "channels last" or "plain"."""
+        return "plain" if self._forward is None else self._forward.layout
 
     @property
     def passes(self) -> int:
@@ -280,9 +281,13 @@ class Evaluator:
                 handle.remove()
         return -(-largest // sum(group.sizes))
 
-    def _find_forward(self) -> BlockedNetwork | None:
+    def _find_forward(self) -> BlockedNetwork | ChannelsLastNetwork | None:
+        """The faster layout by the structure of the network alone, so that all ranks find the same."""
         first = self.objective._on_device(self._groups[0].batch)[0]
-        forward = BlockedNetwork.of(self._module, first)
+        blocked = BlockedNetwork.of(self._module, first)
+        forward: BlockedNetwork | ChannelsLastNetwork | None = blocked
+        if blocked is not None and blocked.leaves_blocks:
+            forward = ChannelsLastNetwork.of(self._module, first) or blocked
         if forward is not None:
             for group in self._groups:
                 group.blocked = forward.convert(group.batch[0])
