@@ -15,7 +15,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from landscape import __version__
-from landscape.cli import demo, eigenpairs, info, pack, report, spectrum, surface, train, video
+from landscape.cli import demo, eigenpairs, export, info, pack, report, spectrum, surface, train, video
 from landscape.cli.agreement import AgreedError
 from landscape.errors import LandscapeError
 
@@ -35,6 +35,7 @@ app.command("eigenpairs")(eigenpairs.eigenpairs)
 app.command("surface")(surface.surface)
 app.command("video")(video.video)
 app.command("report")(report.report)
+app.command("export")(export.export)
 app.command("pack")(pack.pack)
 app.command("info")(info.info)
 app.command("demo")(demo.demo)

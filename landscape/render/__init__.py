@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from landscape.render.report_page import report
     from landscape.render.series_figure import density_series, eigenvalue_series
     from landscape.render.stability_figure import stability
+    from landscape.render.vtk_files import export
 
 # Public name → where it is defined.
 _PLACES = {
@@ -31,6 +32,7 @@ _PLACES = {
     "Film": "film",
     "report": "report_page",
     "video": "filming",
+    "export": "vtk_files",
 }
 
 __all__ = [
@@ -43,6 +45,7 @@ __all__ = [
     "stability",
     "Film",
     "video",
+    "export",
     "report",
 ]
 

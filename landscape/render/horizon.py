@@ -179,6 +179,8 @@ class Horizon:
         self._highest[start:stop, last:] = seen[:, -1:]
         low = max(int(span[0] * self._distance * self.view.scale + below) - 2, 0)
         high = min(int(seen[:, -1].max() / upwards) + 2, self.picture.shape[0])
+        if high <= low:  # a corner between two samples
+            return
         lines = _painted(colors, seen, low * upwards, high * upwards)
         for _ in range(self.across.bit_length() - 1):
             lines = _mean(lines[::2], lines[1::2])

@@ -105,6 +105,13 @@ def test_level_ground_covers_its_parallelogram():
         assert covered == pytest.approx(BOX[0] * BOX[1] * np.sin(np.deg2rad(30)) * 300**2, rel=0.01)
 
 
+def test_every_side_can_be_drawn():
+    horizon = Horizon(made(lambda x, y: 0.3 + 0.2 * x, 65), 40, 40)
+    for azimuth in np.concatenate([np.arange(-360, 360, 2.5), np.random.default_rng(0).uniform(0, 360, 100)]):
+        covered = (horizon.draw(azimuth)[..., 3] > 0).any(axis=0)
+        assert covered.sum() == covered.nonzero()[0][-1] - covered.nonzero()[0][0] + 1  # no column is left out
+
+
 def test_pictures_depend_on_the_side_only():
     horizon, other = Horizon(made(waves(0)), 200, 40), Horizon(made(waves(0)), 200, 40)
     first = horizon.draw(12.5).copy()
