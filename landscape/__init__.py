@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from landscape import optim, render
+    from landscape import bridges, optim, render
     from landscape._load import load
     from landscape.curvature import (
         BlockDiagonal,
@@ -101,7 +101,7 @@ _MODULE_OF = {
     "InputError": "landscape.errors",
     "ComputeError": "landscape.errors",
 }
-_SUBMODULES = ("optim", "render")
+_SUBMODULES = ("bridges", "optim", "render")
 
 __all__ = [
     "Objective",
@@ -149,6 +149,7 @@ __all__ = [
     "load",
     "render",
     "optim",
+    "bridges",
     "ProcessGrid",
     "LandscapeError",
     "InputError",
