@@ -91,7 +91,7 @@ class CompareFilm(Stage):
         right = SHARE * self.width
         self._map = MapOfRuns(self, self.surface, shown, LEFT, right, HEIGHT - (55 if title else 0))
         left = right + 70
-        self.title(title, right - LEFT)
+        self.title(title, right - LEFT - 40)
         self._counter = self.counter(left - 40)
         self._panels = self._rows(left, self.width - MARGIN - left, HEIGHT - 34 - 70)
         self._settle()
@@ -116,7 +116,7 @@ class CompareFilm(Stage):
                 panels.append(self._panel(column, index, (place, bottom, across, height), last=run is runs[-1]))
         for place, column in enumerate(columns):
             words = column.heading + (" (logarithmic)" if panels[place].logarithmic else "")
-            words = theme.shortened(words, SMALL, (across + GAP - 20) / 100)
+            words = theme.shortened(words, SMALL, (across + min(GAP, MARGIN) - 20) / 100)
             self.text(left + place * (across + GAP), top, words, fontsize=SMALL, color=theme.QUIET, va="top")
         notes = [f"and {count(len(self.runs) - SHOWN)} more on the map"] if len(self.runs) > SHOWN else []
         notes += ["pale: the other runs", "dashed: loss at the projection", *self._thresholds()]
@@ -136,8 +136,16 @@ class CompareFilm(Stage):
 
     def _name(self, index: int, run: PathOnSurface, left: float, middle: float, width: float) -> None:
         self.marker(run_style(index), left + 4, middle)
-        self.text(left + 28, middle, theme.shortened(run.name, BODY, (width - 240) / 100), va="center")
+        longest = (
+            f"ended at step {count(int(run.steps[-1]))} · loss 0.00123" if self._is_short(run) else "outside of the map"
+        )
+        room = (width - 48) / 100 - theme.text_width(longest, BODY)
+        self.text(left + 28, middle, theme.shortened(run.name, BODY, room), va="center")
         self._values.append(self.text(left + width, middle, "", va="center", ha="right", animated=True))
+
+    def _is_short(self, run: PathOnSurface) -> bool:
+        """Whether a run ends long before the others."""
+        return bool(run.steps[-1] < self.steps[0] + EARLY * (self.steps[-1] - self.steps[0]))
 
     def _columns(self) -> list[_Column]:
         losses, projected, distances = loss_curves(self.runs), projected_curves(self.runs), distance_curves(self.runs)
@@ -174,9 +182,10 @@ class CompareFilm(Stage):
         self._counter.set_text(step_text(step))
         self._counter.draw(renderer)
         for text, run in zip(self._values, self.runs, strict=False):
-            early = run.steps[-1] < self.steps[0] + EARLY * (self.steps[-1] - self.steps[0]) and run.steps[-1] < step
-            over = f"ended at step {count(int(run.steps[-1]))} · " if early else ""
-            text.set_text(over + reached(self.surface, run, step))
+            words = reached(self.surface, run, step)
+            if run.steps[-1] < step and self._is_short(run) and words.startswith("loss"):
+                words = f"ended at step {count(int(run.steps[-1]))} · {words}"
+            text.set_text(words)
             text.draw(renderer)
 
 

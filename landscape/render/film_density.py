@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from landscape.render import theme
 from landscape.render.density_figure import FLOOR, OPERATORS
+from landscape.render.film_stage import changing_text
 from landscape.render.numerals import count, number
 from landscape.render.runs import marker_patch, run_style
 
@@ -93,7 +94,7 @@ class DensityPanel:
             (7.0, {"fontsize": self.small, "color": theme.QUIET}),
         )
         self._heading, self._quality = (
-            figure.text(box.x0, box.y1 + height * up, "", va="baseline", animated=True, parse_math=False, **look)  # type: ignore[union-attr]
+            changing_text(figure, box.x0, box.y1 + height * up, va="baseline", **look)  # type: ignore[arg-type]
             for height, look in looks
         )
         size = 0.75 * float(self._heading.get_fontsize())

@@ -121,7 +121,9 @@ class CurvePanel:
             bottom, top = axes.get_ylim()
             if kind == "eigenvalue" and bottom < 0 < top and not self.logarithmic:
                 axes.axhline(0, color=theme.FAINT, linewidth=1.0, zorder=1)
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
+        across = axes.get_window_extent().width / axes.get_figure().dpi  # type: ignore[union-attr]
+        bins = int(np.clip(across / 0.8, 1, 5))
+        axes.xaxis.set_major_locator(MaxNLocator(bins, integer=True, steps=[1, 2, 5, 10]))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: count(round(value))))
         axes.tick_params(axis="x", labelbottom=named)
         if named:

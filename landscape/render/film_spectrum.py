@@ -36,6 +36,8 @@ RIGHT_COLUMN = 470  # pixels of a picture of 1080 lines
 CURVE, MAP, BOTTOM, BETWEEN = 420.0, 330.0, 110.0, 30.0
 PALE = 0.72  # how far the part of the map that is still to come is mixed with white
 LEVEL = 0.95  # of the band
+AREA, BAND = 0.12, 0.45  # how opaque what lies under the curve is, and the band around it
+LEGEND = 290.0  # pixels of a picture of 1080 lines that it is wide
 
 
 class SpectrumFilm(Stage):
@@ -117,16 +119,11 @@ class SpectrumFilm(Stage):
         self.one = [1 / (record.n * self.sigma * sqrt(2 * pi)) for record in records]
         self.floor = FLOOR * min(self.one)
         self.curves = np.stack([record.pdf(self.x, self.sigma) for record in records])
-        bands = [record.pdf_band(self.x, self.sigma, LEVEL) for record in records]
+        bands = np.stack([np.stack(record.pdf_band(self.x, self.sigma, LEVEL)) for record in records], axis=1)
+        bands = np.where(np.isfinite(bands), bands, self.curves)
         least = self.floor / 10  # zero has no logarithm
-        floored = np.maximum(self.curves, least)
-        self._down = np.stack(
-            [np.log(np.maximum(low, least) / curve) for (low, _), curve in zip(bands, floored, strict=True)]
-        )
-        self._up = np.stack(
-            [np.log(np.maximum(high, least) / curve) for (_, high), curve in zip(bands, floored, strict=True)]
-        )
-        self.top = 2.5 * float(max(high.max() for _, high in bands))
+        self._down, self._up = np.log(np.maximum(bands, least) / np.maximum(self.curves, least))
+        self.top = 2.5 * float(bands.max())
         self._morphs: dict[int, Morph] = {}
 
     @property
@@ -202,7 +199,7 @@ class SpectrumFilm(Stage):
     def _legend(self, right: float, bottom: float) -> None:
         colors = theme.PALETTE
         handles = [
-            (Polygon(np.zeros((1, 2)), facecolor=colors[0], alpha=0.35), f"{100 * LEVEL:g} % band"),
+            (Polygon(np.zeros((1, 2)), facecolor=colors[0], alpha=BAND, linewidth=0), f"{100 * LEVEL:g} % band"),
             (Line2D([], [], color=colors[1], linewidth=1.6, marker="o", markersize=5), "resolved eigenvalue"),
             (Line2D([], [], color=theme.QUIET, linewidth=1.4, linestyle=(0, (1, 2))), "height of one eigenvalue"),
         ]
@@ -243,8 +240,8 @@ class SpectrumFilm(Stage):
         self._columns = axes.transData.transform(np.column_stack([self.x, np.full(len(self.x), self.floor)]))[:, 0]
         box = axes.bbox
         self._up_per_log = float(box.height) / float(np.log(self.top / self.floor))
-        self._area = Polygon(np.zeros((1, 2)), closed=True, facecolor=color, alpha=0.18, linewidth=0)
-        self._band = Polygon(np.zeros((1, 2)), closed=True, facecolor=color, alpha=0.35, linewidth=0)
+        self._area = Polygon(np.zeros((1, 2)), closed=True, facecolor=color, alpha=AREA, linewidth=0)
+        self._band = Polygon(np.zeros((1, 2)), closed=True, facecolor=color, alpha=BAND, linewidth=0)
         self._line = Line2D([], [], color=color, linewidth=2.6)
         self._stems = LineCollection([], colors=theme.PALETTE[1], linewidths=1.3)
         self._heads = Line2D([], [], color=theme.PALETTE[1], linestyle="none", marker="o", markersize=5)
@@ -258,7 +255,7 @@ class SpectrumFilm(Stage):
         buffer = np.asarray(self._canvas.buffer_rgba())
         box, height = self._map_axes.bbox, self.size[1]
         # Within the frame of the axes.
-        first, last = int(np.ceil(height - box.y1)) + 1, int(np.floor(height - box.y0)) - 1
+        first, last = int(np.ceil(height - box.y1)) + 1, int(np.floor(height - box.y0))
         left, right = int(np.ceil(box.x0)) + 1, int(np.floor(box.x1)) - 1
         self._place = first, last, left, right
         rows = (np.arange(first, last) + 0.5 - (height - box.y1)) / box.height
@@ -311,7 +308,7 @@ class SpectrumFilm(Stage):
         bottom = float(self._curve_axes.bbox.y0)
 
         def outline(values: Array) -> Array:
-            return np.column_stack([self._columns, bottom + self._up_per_log * np.maximum(values, 0)])
+            return np.column_stack([self._columns, bottom + self._up_per_log * np.maximum(values, -0.5)])
 
         middle = outline(logs)
         self._area.set_xy(np.concatenate([middle, [[middle[-1, 0], bottom], [middle[0, 0], bottom]]]))
@@ -332,8 +329,11 @@ class SpectrumFilm(Stage):
         density = moment.density
         name = OPERATORS.get(density.operator, density.operator)
         self._counter.set_text(step_text(step))
-        self._heading.set_text(f"{name}, last measured at step {count(moment.step)}")
-        self._quality.set_text(f"{quality(density)} · in between, eigenvalues move by rank")
+        room = (self._across - LEGEND) / 100
+        heading = f"{name}, last measured at step {count(moment.step)}"
+        self._heading.set_text(theme.shortened(heading, BODY, room))
+        said = f"{quality(density)} · in between, eigenvalues move by rank"
+        self._quality.set_text(theme.shortened(said, SMALL, room))
         trace = number(density.trace)
         if np.isfinite(density.trace_stderr):
             trace += f" ± {number(density.trace_stderr, 1)}"

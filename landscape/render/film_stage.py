@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import matplotlib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.transforms import Affine2D
 from numpy.typing import NDArray
 
@@ -25,6 +30,8 @@ Image = NDArray[np.uint8]
 # Lengths in pixels of a picture that is 1080 pixels high; other sizes scale with it.
 HEIGHT = 1080
 LEFT, MARGIN = 90, 50
+KEEP_LETTERS = True  # the tests of legibility draw all of them every time
+MOST_LETTERS = 16  # strings of a text that are kept
 BODY, SMALL, TITLE, COUNTER = 16.0, 14.0, 21.0, 27.0  # points, of which 72 are 100 pixels
 
 SETTINGS: dict[str, Any] = {
@@ -100,7 +107,7 @@ class Stage(ABC):
         (height, width, 4) uint8
         """
         number = self._number(k)
-        with theme.applied(SETTINGS):
+        with _settings():
             self._canvas.restore_region(self._background)
             self._move(self._canvas.get_renderer(), number)
         return np.asarray(self._canvas.buffer_rgba())
@@ -136,8 +143,11 @@ class Stage(ABC):
         return x * self.size[1] / HEIGHT, y * self.size[1] / HEIGHT
 
     def text(self, left: float, bottom: float, words: str, **look: Any) -> Any:
-        """Text at a place of a picture of 1080 lines; never read as TeX."""
-        return self.figure.text(left / self.width, bottom / HEIGHT, words, parse_math=False, **look)
+        """Text at a place of a picture of 1080 lines; never read as TeX. What is animated may change later."""
+        place = left / self.width, bottom / HEIGHT
+        if look.get("animated"):
+            return changing_text(self.figure, *place, **look)
+        return self.figure.text(*place, words, parse_math=False, **look)
 
     def marker(self, style: RunStyle, x: float, y: float, pixels: float = 22) -> None:
         """Draw the marker of a run around a place of a picture of 1080 lines."""
@@ -154,6 +164,60 @@ class Stage(ABC):
         """Write a title into the upper left corner, shortened to a width in pixels of a picture of 1080 lines."""
         if words:
             self.text(LEFT, HEIGHT - 30, theme.shortened(words, TITLE, across / 100), fontsize=TITLE, va="top")
+
+
+class ChangingText(Text):
+    """Text over a background that stands still: letters that were drawn before are copied, not drawn again.
+
+    Drawing letters costs more than everything else in a frame.
+    """
+
+    def draw(self, renderer: Any) -> None:
+        """Draw it, or copy the pixels that it gave the last time."""
+        kept: OrderedDict[Any, tuple[tuple[slice, slice], Image]] = self.__dict__.setdefault("_kept", OrderedDict())
+        key = self.get_text(), self.get_position(), self.get_color()
+        pixels = np.asarray(renderer.buffer_rgba())
+        if key in kept and KEEP_LETTERS:
+            place, letters = kept[key]
+            pixels[place] = letters
+            return
+        super().draw(renderer)
+        if not self.get_text():
+            return
+        box = self.get_window_extent(renderer)
+        height, width = pixels.shape[:2]
+        rows = slice(max(0, int(height - box.y1) - 3), min(height, int(height - box.y0) + 4))
+        columns = slice(max(0, int(box.x0) - 3), min(width, int(box.x1) + 4))
+        kept[key] = (rows, columns), pixels[rows, columns].copy()
+        if len(kept) > MOST_LETTERS:
+            kept.popitem(last=False)
+
+
+def changing_text(figure: Figure, x: float, y: float, **look: Any) -> ChangingText:
+    """An empty text of a figure that is drawn on demand; never read as TeX."""
+    text = ChangingText(x, y, "", parse_math=False, **{"transform": figure.transSubfigure, **look})
+    text.set_figure(figure)
+    text.set_animated(True)
+    figure.texts.append(text)
+    return text
+
+
+@contextmanager
+def _settings() -> Iterator[None]:
+    """The theme of films, as theme.applied gives it, in microseconds: without checking every setting again."""
+    settings: Any = matplotlib.rcParams
+    if not _resolved:
+        with theme.applied(SETTINGS):
+            _resolved.update(dict.copy(settings))
+    before = dict.copy(settings)
+    dict.update(settings, _resolved)
+    try:
+        yield
+    finally:
+        dict.update(settings, before)
+
+
+_resolved: dict[str, Any] = {}
 
 
 def step_text(step: float) -> str:

@@ -260,8 +260,12 @@ def draw_color_bar(figure: Figure, box: tuple[float, float, float, float], shown
     axes.yaxis.set_label_position("right")
     axes.set_yticks(shown.position(shown.marks), numbers(shown.marks), fontsize=fontsize - 1)
     axes.spines[:].set_visible(False)
+    room = max(0.95 * box[3] * float(figure.get_size_inches()[1]), 1.0)
     axes.set_ylabel(
-        f"{shown.name}{' (logarithmic)' if shown.logarithmic else ''}", fontsize=fontsize, labelpad=3, parse_math=False
+        theme.shortened(f"{shown.name}{' (logarithmic)' if shown.logarithmic else ''}", fontsize, room),
+        fontsize=fontsize,
+        labelpad=3,
+        parse_math=False,
     )
     return axes
 

@@ -7,7 +7,7 @@ import os
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import wraps
+from functools import lru_cache, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from landscape.errors import InputError
 from landscape.render.formats import check_suffix
+from landscape.render.plain_text import plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -139,15 +140,18 @@ def new_figure(height: float, width: float = WIDTH) -> tuple[Figure, Axes]:
     return figure, figure.add_subplot()
 
 
+@lru_cache(maxsize=4096)
 def text_width(text: str, size: float) -> float:
     """Width of a line of text of so many points, inches."""
     properties = FontProperties(family=SETTINGS["font.family"], size=size)
+    text = plain(text, SETTINGS["font.family"])
     return float(text_to_path.get_text_width_height_descent(text, properties, False)[0]) / 72
 
 
+@lru_cache(maxsize=4096)
 def shortened(text: str, size: float, width: float) -> str:
     """One line of text that fits into a width in inches: an ellipsis stands for the end of a longer one."""
-    text = " ".join(text.splitlines())
+    text = " ".join(plain(text, SETTINGS["font.family"]).splitlines())
     if text_width(text, size) <= width:
         return text
     kept = min(len(text) - 1, int(2 * len(text) * width / text_width(text, size)) + 2)  # not more than fits twice

@@ -17,6 +17,8 @@ from matplotlib.colors import to_rgba
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
+from landscape.render import film_stage
+
 CONTRAST = 4.5  # WCAG 2.2, success criterion 1.4.3, for text of any size
 TOUCHING = 1.0  # pixels by which boxes of two texts may meet: they hold the room of letters that are not there
 HOSTILE = {
@@ -62,11 +64,11 @@ def recording():
         found[id(self)] = (self, Drawn(self.get_text(), box.frozen(), color, None if clip is None else clip.frozen()))
 
     drawn = []
-    Text.draw = draw
+    Text.draw, film_stage.KEEP_LETTERS = draw, False
     try:
         yield drawn
     finally:
-        Text.draw = original
+        Text.draw, film_stage.KEEP_LETTERS = original, True
         drawn += [one for _, one in found.values()]
 
 
@@ -142,7 +144,7 @@ def assert_film_legible(make, frames=None, *, contrast=CONTRAST):
     for k in (0, len(film) // 2, len(film) - 1) if frames is None else frames:
         with recording() as moving:
             full = film.frame(k)
-        with without_letters():
+        with without_letters(), recording():
             under = bare.frame(k)
         drawn = [one for one in still if one.box.width < width] + moving
         assert drawn, "no text at all"
