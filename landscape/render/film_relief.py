@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.colors import to_rgba
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import Normal
 from matplotlib.text import Text
@@ -15,15 +14,15 @@ from numpy.typing import NDArray
 from landscape.errors import InputError
 from landscape.render import theme
 from landscape.render.camera import directed
-from landscape.render.film_map import BRIGHTEST, CHUNKS, fitted
-from landscape.render.film_schedule import along
+from landscape.render.film_map import BRIGHTEST, fitted
 from landscape.render.film_stage import BODY, HEIGHT, SMALL
 from landscape.render.horizon import Horizon, View
 from landscape.render.numerals import number
 from landscape.render.plane_map import axis_text, hole_entry
-from landscape.render.relief_scene import LIFT, Label, Lines, Scene, Shape
-from landscape.render.runs import SEAM, RunStyle, marker_patch, run_style, start_marker
-from landscape.render.terrain import terrain
+from landscape.render.relief_runs import HIDDEN, Ground, RunOnRelief
+from landscape.render.relief_scene import LIFT, Label, Scene, Shape
+from landscape.render.runs import RunStyle, marker_patch, run_style, start_marker
+from landscape.render.terrain import box_of, terrain
 
 if TYPE_CHECKING:
     from landscape.records import PathOnSurface, Surface
@@ -31,13 +30,9 @@ if TYPE_CHECKING:
     from landscape.render.heights import Heights
 
 Array = NDArray[np.float64]
-BOX = (1.0, 1.0, 0.55)  # width, depth and height as drawn; the first two follow the plane where it is to scale
-STEEPEST = 3.0  # a plane that is longer than so many times its width is not drawn to scale
 SIDE, ABOVE, BELOW, CAPTIONS = 100.0, 44.0, 92.0, 104.0  # room for numbers and words, pixels of a picture of 1080 lines
-SAMPLES, MOST = 12, 1500  # points per stretch of a run so that it follows the ground, and of a run as a whole
-FLOAT = 0.004  # how far above the ground a run is drawn, of the box's height
+PALE = 0.45  # of a marker behind a hill
 LOOKED_AT = 48  # checkpoints of a run, when the way of the viewer is chosen
-HIDDEN = (3.0, 2.2)  # dashes, points
 
 
 class ReliefOfRuns:
@@ -69,18 +64,18 @@ class ReliefOfRuns:
         if len(shown.finite) == 0:
             raise InputError(f"no point of the grid has a finite {shown.name}, so there is no relief to fly over")
         self.stage, self.surface = stage, surface
-        self.low, self.span = np.array([surface.x[0], surface.y[0]]), np.array([np.ptp(surface.x), np.ptp(surface.y)])
         box, to_scale = box_of(surface)
-        x, y = (surface.x - self.low[0]) / self.span[0], (surface.y - self.low[1]) / self.span[1]
-        rough = terrain(x, y, shown, box, 100, 0.0)
+        rough = terrain(surface, shown, box, 100, 0.0)
+        ground = Ground(surface, rough)
         runs = []
         for run in surface.paths:
             some = np.unique(np.linspace(0, len(run.steps) - 1, LOOKED_AT).astype(int))
-            runs.append((run.steps[some].astype(float), self._on(rough, run.coordinates[some])))
+            runs.append((run.steps[some].astype(float), ground(run.coordinates[some])))
         self.azimuths, self.elevation = directed(rough, runs, steps)
         self.view = self._placed(box, (left + SIDE, right - SIDE), (top - ABOVE, CAPTIONS + BELOW))
         sun = float(self.azimuths[len(self.azimuths) // 2]) + 70
-        self.terrain = terrain(x, y, shown, box, self.view.scale, sun)
+        self.terrain = terrain(surface, shown, box, self.view.scale, sun)
+        self.ground = Ground(surface, self.terrain)
         self.horizon = Horizon(self.terrain, self.view.scale, self.elevation)
         self.scene = Scene(self.terrain, surface, shown, self.elevation)
         self._words: dict[tuple[str, bool], tuple[Text, Array]] = {}
@@ -102,7 +97,7 @@ class ReliefOfRuns:
 
     def prepare(self) -> None:
         """Find out where the runs lie."""
-        self.trails = [Trail(self, run, run_style(index), index) for index, run in enumerate(self.surface.paths)]
+        self.trails = [Trail(self, run, run_style(index)) for index, run in enumerate(self.surface.paths)]
 
     def look(self, frame: int) -> None:
         """Go to where a frame is seen from."""
@@ -128,7 +123,7 @@ class ReliefOfRuns:
 
     def pixel(self, x: float, y: float) -> tuple[float, float]:
         """Column and row where the ground above a point of the plane appears; whole numbers are middles of pixels."""
-        column, row = self.place(self._on(self.terrain, np.array([[x, y]])))[0]
+        column, row = self.view.project(self.ground(np.array([[x, y]])), self.terrain.box)[0]
         return float(column) - 0.5, float(row) - 0.5
 
     @property
@@ -137,18 +132,6 @@ class ReliefOfRuns:
         left, top = self.view.column - self.horizon.middle[0], self.view.row - self.horizon.middle[1]
         rows, columns = self.horizon.picture.shape[:2]
         return round(left), round(top), round(left) + columns - 1, round(top) + rows - 1
-
-    def place(self, points: Array) -> Array:
-        """Column and row of points within the box, from the upper left corner of the frame."""
-        return self.view.project(points, self.terrain.box)
-
-    def ground(self, coordinates: Array) -> Array:
-        """Points of the plane, (p, 2), on the ground of the box, (p, 3); NaN in holes and outside."""
-        return self._on(self.terrain, coordinates)
-
-    def _on(self, ground: Any, coordinates: Array) -> Array:
-        plane = (coordinates - self.low) / self.span
-        return np.column_stack([plane, ground.height(plane[:, 0], plane[:, 1]) + FLOAT])
 
     def _lay(self, page: NDArray[np.uint8]) -> None:
         """Lay the picture of the terrain over the page."""
@@ -222,27 +205,18 @@ class ReliefOfRuns:
 
 
 class Trail:
-    """One run on the relief.
+    """One run on the relief, with its markers.
 
     Parameters
     ----------
     relief : ReliefOfRuns
     run : PathOnSurface
     style : RunStyle
-    index : int
     """
 
-    def __init__(self, relief: ReliefOfRuns, run: PathOnSurface, style: RunStyle, index: int) -> None:
-        self.relief, self.run, self.style = relief, run, style
-        count = len(run.coordinates) - 1
-        self.times = np.linspace(0, count, max(min(count * SAMPLES, max(MOST, count)), 1) + 1)
-        checkpoints = np.arange(count + 1)
-        self.points = relief.ground(
-            np.stack([np.interp(self.times, checkpoints, run.coordinates[:, axis]) for axis in (0, 1)], axis=1)
-        )
-        bounds = np.unique(np.linspace(0, count, CHUNKS + 1).astype(int))
-        self.bounds = bounds
-        self.colors = style.ramp(BRIGHTEST * bounds[:-1] / max(bounds[-1], 1))
+    def __init__(self, relief: ReliefOfRuns, run: PathOnSurface, style: RunStyle) -> None:
+        self.relief = relief
+        self.run = RunOnRelief(relief.ground, run, style, brightest=BRIGHTEST)
         self.start = Line2D([0], [0], **start_marker(style, 11))
         self.marker = marker_patch(style, 0.3 * relief.stage.dots_per_inch)
         for artist in (self.start, self.marker):
@@ -251,39 +225,13 @@ class Trail:
         self._ends: list[tuple[Any, Array, float]] = []
 
     def shapes(self, step: float) -> list[Shape]:
-        """The way so far: in sight as a line, hidden thin and dashed."""
-        index = max(int(np.searchsorted(self.run.steps, step, side="right")) - 1, 0)
-        now = index
-        if index + 1 < len(self.run.steps) and step > self.run.steps[index]:
-            now = index + (step - self.run.steps[index]) / (self.run.steps[index + 1] - self.run.steps[index])
-        kept = int(np.searchsorted(self.times, now, side="right"))
-        head = self.relief.ground(along(self.run, self.run.coordinates, step)[None])
-        points = np.concatenate([self.points[:kept], head])
-        pixels = self.relief.place(points)
-        seen = self.relief.horizon.sees(points, LIFT * self.relief.stage.size[1] / HEIGHT)
+        """The way so far."""
+        relief = self.relief
+        found, ends = self.run.shapes(relief.view, relief.horizon, LIFT * relief.stage.size[1] / HEIGHT, step)
         self._ends = [
-            (artist, pixels[place], 1.0 if seen[place] else 0.45)
-            for artist, place in ((self.start, 0), (self.marker, -1))
+            (artist, place, 1.0 if seen else PALE)
+            for artist, (place, seen) in zip((self.start, self.marker), ends, strict=True)
         ]
-        line = Lines(points, np.arange(len(points)) == 0)
-        found = []
-        hidden = line.path(pixels, ~seen)
-        if hidden is not None:
-            found.append(Shape(hidden, (*to_rgba(self.style.line)[:3], 0.75), 1.5, HIDDEN))
-        whole = line.path(pixels, seen)
-        if whole is not None:
-            found.append(Shape(whole, (*to_rgba(SEAM)[:3], 0.9), 5.0))
-        times = np.append(self.times[:kept], now)
-        for low, high, color in zip(self.bounds[:-1], self.bounds[1:], self.colors, strict=True):
-            part = slice(
-                max(int(np.searchsorted(times, low, side="right")) - 1, 0),
-                int(np.searchsorted(times, high, side="right")) + 1,
-            )
-            chunk = Lines(points[part], np.arange(len(points[part])) == 0).path(pixels[part], seen[part])
-            if chunk is not None:
-                found.append(Shape(chunk, tuple(float(channel) for channel in color), 3.1))  # type: ignore[arg-type]
-            if high >= now:
-                break
         return found
 
     def draw_markers(self, renderer: Any) -> None:
@@ -293,12 +241,3 @@ class Trail:
                 artist.set_alpha(strength)
                 artist.set_transform(Affine2D().translate(place[0], self.relief.stage.size[1] - place[1]))
                 artist.draw(renderer)
-
-
-def box_of(surface: Surface) -> tuple[Array, bool]:
-    """Sides of the box, and whether its plane is to scale, as distances along both axes mean the same."""
-    ratio = float(np.ptp(surface.y) / np.ptp(surface.x))
-    to_scale = "distance" in surface.unit and 1 / STEEPEST <= ratio <= STEEPEST
-    box = np.array([1.0, ratio, BOX[2]] if to_scale else BOX)
-    box[:2] /= box[:2].max()
-    return box, to_scale

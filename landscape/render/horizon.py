@@ -23,6 +23,8 @@ Packed = NDArray[np.uint32]
 BELOW = np.float32(-1e6)  # where a column has not met the surface yet
 BORDER = 24  # texels around the heights, so that what is interpolated at the edge of the plane is on it
 TOGETHER = 96  # lines at a time: what one step makes is still in the cache when the next one needs it
+OPEN = 254  # how much of a pixel is covered where it shows a hole: as good as all of it
+HOLE, STRIPE = (255, 255, 255), (138, 138, 138)  # hatched, as on maps
 HALF = np.uint32(0xFEFEFEFE)
 NEAR, FAR = np.float32(0.75), np.float32(0.25)
 
@@ -101,7 +103,7 @@ class Horizon:
     >>> from landscape.render.terrain import terrain
     >>> x = np.linspace(0, 1, 9)
     >>> hill = Surface(x=x, y=x, loss=np.outer(np.sin(3 * x), np.sin(3 * x)))
-    >>> horizon = Horizon(terrain(x, x, heights(hill), np.ones(3), 100, 0), 100, 30)
+    >>> horizon = Horizon(terrain(hill, heights(hill), np.ones(3), 100, 0), 100, 30)
     >>> horizon.draw(45).shape
     (159, 144, 4)
     """
@@ -117,9 +119,12 @@ class Horizon:
         self.middle = columns, above
         self.picture = np.zeros((above + below, 2 * columns, 4), np.uint8)
         heights = terrain.z * np.float32(terrain.box[2] * self._height * scale * upwards)
-        heights[terrain.open] = 0
         self._heights = Pictures.fromarray(np.pad(heights, BORDER, mode="edge"))
-        self._texture = Pictures.fromarray(terrain.texture)
+        texture = terrain.texture.copy()
+        self._holes = bool(terrain.open.any())
+        texture[terrain.open] = (*HOLE, OPEN)
+        self._hole = np.array([(*HOLE, OPEN)], np.uint8).view(np.uint32)[0, 0]
+        self._texture = Pictures.fromarray(texture)
         # Along a line: one sample per row of samples where the ground is level.
         self._step = 1 / (scale * upwards / 2 * max(self._distance, 0.5)) / max(1, upwards / 4)
         self._first = -2 * self._step * np.ceil(reach / self._step / 2 + 1)
@@ -141,6 +146,8 @@ class Horizon:
             span = _span(outline, left, right)
             if span is not None:
                 self._draw_lanes(start, stop, span)
+        if self._holes:
+            self._hatch()
         return self.picture
 
     def sees(self, points: Array, lift: float) -> NDArray[np.bool_]:
@@ -171,6 +178,8 @@ class Horizon:
         origin = self._first + first * step, start * self._beside - self.middle[0] / self.view.scale
         below = self.picture.shape[0] - self.middle[1]
         colors, seen = self._samples(last - first, stop - start, origin)
+        if self._holes:  # on the floor; what rises behind the last of them has its colour: the side of the hole
+            np.copyto(seen, 0, where=colors == self._hole)
         distance = origin[0] + step * (np.arange(last - first) + 0.5)
         seen += (upwards * (distance * self._distance * self.view.scale + below)).astype(np.float32)
         np.copyto(seen, BELOW, where=colors == 0)
@@ -189,6 +198,14 @@ class Horizon:
         rows = slice(self.picture.shape[0] - high, self.picture.shape[0] - low)
         columns = slice(start // self.across, stop // self.across)
         self.picture.view(np.uint32)[rows, columns, 0] = lines.T[::-1]
+
+    def _hatch(self) -> None:
+        """Draw stripes into holes: their floor, and the sides below the ground around them."""
+        row, column = np.nonzero(self.picture[..., 3] == OPEN)
+        period = max(5.0, self.view.scale / 60)
+        striped = (row + column) % period < 0.22 * period
+        self.picture[row, column, :3] = np.where(striped[:, None], STRIPE, HOLE)
+        self.picture[row, column, 3] = 255
 
     def _samples(self, count: int, lanes: int, origin: tuple[float, float]) -> tuple[Packed, Single]:
         """Colour, and height in rows of samples, along lines that begin at a distance and a place to the right."""

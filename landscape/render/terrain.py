@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,16 +13,19 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter, zoom
 from landscape.render import theme
 from landscape.render.heights import Heights
 
+if TYPE_CHECKING:
+    from landscape.records import Surface
+
 Array = NDArray[np.float64]
 Single = NDArray[np.float32]
 Mask = NDArray[np.bool_]
+BOX = (1.0, 1.0, 0.55)  # width, depth and height as drawn; the first two follow the plane where it is to scale
+STEEPEST = 3.0  # a plane that is longer than so many times its width is not drawn to scale
 COARSE = 256  # points along an axis that are enough for light, which is soft
 SUN = 42.0  # degrees above the plane
 DARKEST, BY_SUN, BY_SKY = 0.66, 0.24, 0.20  # parts of the brightness: colours stay readable as heights
 RING = 16  # directions in which a point looks for what hides the sky
 REACHES = (1, 2, 3, 5, 8, 13, 21, 34, 55, 89)  # how far it looks, coarse points
-HOLE = (206, 206, 206), (150, 150, 150)  # the floor of a hole, and its stripes
-STRIPE = 0.022  # width and distance of the stripes, box units
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ class Terrain:
         return np.where(inside & ~nearest, low * (1 - above) + high * above, np.nan)
 
 
-def terrain(x: Array, y: Array, shown: Heights, box: Array, pixels: float, sun: float) -> Terrain:
+def terrain(surface: Surface, shown: Heights, box: Array, pixels: float, sun: float) -> Terrain:
     """Refine, colour and light a surface.
 
     Heights between grid points are monotone cubic (Fritsch & Carlson 1980), along x and then along y: smooth, through
@@ -70,8 +74,8 @@ def terrain(x: Array, y: Array, shown: Heights, box: Array, pixels: float, sun: 
 
     Parameters
     ----------
-    x, y : (nx,), (ny,) float64
-        Ascending, from 0 to 1.
+    surface : Surface
+        At least two points along each axis.
     shown : Heights
         With at least one finite value.
     box : (3,) float64
@@ -80,6 +84,7 @@ def terrain(x: Array, y: Array, shown: Heights, box: Array, pixels: float, sun: 
     sun : float
         Where the light comes from, degrees around the vertical axis.
     """
+    x, y = ((np.asarray(axis, float) - axis[0]) / np.ptp(axis) for axis in (surface.x, surface.y))
     values = np.clip(shown.position(shown.values), 0, 1)
     missing = ~np.isfinite(values)
     if missing.any():
@@ -97,10 +102,16 @@ def terrain(x: Array, y: Array, shown: Heights, box: Array, pixels: float, sun: 
     color = color * (np.array(theme.LANDSCAPE(0.5)[:3], np.float32) if shown.constant else _ramp(z))
     texture = np.full((*z.shape, 4), 255, np.uint8)
     texture[..., :3] = np.clip(255 * color + 0.5, 0, 255)
-    if opened.any():
-        stripes = np.add.outer(up * box[1], across * box[0])[opened] % (2 * STRIPE) < STRIPE
-        texture[opened, :3] = np.where(stripes[:, None], HOLE[1], HOLE[0])
     return Terrain(box, z, opened, texture)
+
+
+def box_of(surface: Surface) -> tuple[Array, bool]:
+    """Sides of the box, and whether its plane is to scale, as distances along both axes mean the same."""
+    ratio = float(np.ptp(surface.y) / np.ptp(surface.x))
+    to_scale = "distance" in surface.unit and 1 / STEEPEST <= ratio <= STEEPEST
+    box = np.array([1.0, ratio, BOX[2]] if to_scale else BOX)
+    box[:2] /= box[:2].max()
+    return box, to_scale
 
 
 def _smooth(knots: Array, values: Array, at: Array, axis: int) -> Array:

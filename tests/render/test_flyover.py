@@ -52,7 +52,7 @@ def test_the_view_is_chosen_so_that_the_run_is_in_sight():
     assert np.cos(np.deg2rad(film.azimuths)).mean() < 0  # the viewer is on the run's side of the ridge
     film.draw(39)
     trail = film._map.trails[0]
-    assert film._map.horizon.sees(trail.points, 1.5).mean() > 0.98
+    assert film._map.horizon.sees(trail.run.points, 1.5).mean() > 0.98
 
 
 def test_a_run_behind_a_ridge_is_hidden():
@@ -66,7 +66,7 @@ def test_a_run_behind_a_ridge_is_hidden():
     relief.horizon = Horizon(relief.terrain, relief.view.scale, 20.0)
     frame = film.frame(39).astype(int)
     assert low != 20.0
-    assert not relief.horizon.sees(relief.trails[0].points, 1.5).any()
+    assert not relief.horizon.sees(relief.trails[0].run.points, 1.5).any()
     assert len(colored(film, frame, run_style(0).bright)[0]) == 0  # the marker is pale
     assert [shape.dashes is not None for shape in relief.trails[0].shapes(1e9)] == [True]
 
@@ -121,8 +121,9 @@ def test_the_ground_goes_through_every_value_and_invents_no_extremes(seed):
     x, y = np.cumsum(random.uniform(1, 2, 11)), np.linspace(0, 1, 9)
     x = (x - x[0]) / np.ptp(x)
     values = random.uniform(1, 2, (9, 11))
-    shown = heights(replace(surface(runs=0), x=x, y=y, loss=values), log=False)
-    ground = terrain(x, y, shown, np.array([1.0, 1.0, 0.6]), 500, 0.0)
+    record = replace(surface(runs=0), x=x, y=y, loss=values)
+    shown = heights(record, log=False)
+    ground = terrain(record, shown, np.array([1.0, 1.0, 0.6]), 500, 0.0)
     found = ground.height(*np.meshgrid(x, y))
     assert np.abs(found - shown.position(values)).max() < 0.02  # between two texels
     # Along the lines of the grid, nothing beyond the two values beside it.
