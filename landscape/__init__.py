@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from landscape.layerwise import layer_densities
     from landscape.objective import Objective
     from landscape.parallel import ProcessGrid
+    from landscape.profile import loss_profile
     from landscape.records import (
         Checkpoint,
         DensitySeries,
@@ -93,6 +94,7 @@ _MODULE_OF = {
     "Checkpoint": "landscape.records",
     "Plane": "landscape.geometry",
     "loss_surface": "landscape.surface",
+    "loss_profile": "landscape.profile",
     "Surface": "landscape.records",
     "Profile": "landscape.records",
     "load": "landscape._load",
@@ -145,6 +147,7 @@ __all__ = [
     "Plane",
     "loss_surface",
     "Surface",
+    "loss_profile",
     "Profile",
     "load",
     "render",

@@ -93,6 +93,8 @@ class Evaluator:
         # What is known to be a mean over samples; the other metrics are computed for each micro-batch.
         self._separate = set(self.names)
         self._checks = 0
+        # Sees output, batch, numerator of the loss and whether the batch counts, of every pass.
+        self.watch: Callable[[Any, Batch, float, bool], None] | None = None
         network = objective._network
         self._scope = network.scope
         self._module = copy.deepcopy(network.module)
@@ -187,9 +189,13 @@ class Evaluator:
         if objective.opaque:
             self._set_buffers(held)
             loss = objective._loss.numerator(self._module, batch, group.denominator).item() if group.counted else 0.0
+            if self.watch is not None:
+                self.watch(None, batch, loss, group.counted)
             return [loss, *(self._opaque_metric(name, batch, held) for name in self.names)]
         output = self._output(group, batch, held)
         loss = objective.of_output(output, batch[1], group.denominator).item() if group.counted else 0.0
+        if self.watch is not None:
+            self.watch(output, batch, loss, group.counted)
         if math.isnan(loss):  # a metric of NaN outputs may be a number, or raise
             return [loss] + [math.nan] * len(self.names)
         return [loss, *(self._metric(name, output, batch[1], group.sizes) for name in self.names)]

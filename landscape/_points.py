@@ -22,6 +22,7 @@ from landscape.geometry.layout import layout_of
 from landscape.objective import Objective
 
 if TYPE_CHECKING:
+    from landscape._data_parts import PartLosses
     from landscape.trajectory import Trajectory
 
 Array = NDArray[np.float64]
@@ -105,6 +106,14 @@ class PlaneValues:
         if self._of_test is not None:
             found += self._of_test.evaluate(theta, buffers)
         return found + self._quantities.at(theta, buffers)
+
+    def at_with_parts(self, x: float, y: float, parts: PartLosses) -> list[float]:
+        """As :meth:`at`, with the losses of the parts of the data after it."""
+        theta, buffers = self.theta(x, y), self.buffers_at(x, y)
+        found, each = parts.at(theta, buffers)
+        if self._of_test is not None:
+            found += self._of_test.evaluate(theta, buffers)
+        return found + self._quantities.at(theta, buffers) + each
 
     def loss_at(self, x: float, y: float) -> list[float]:
         """Loss and metrics only; NaN for the rest."""

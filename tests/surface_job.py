@@ -62,8 +62,16 @@ def main() -> None:
     numbers = {"adaptive": True, "quantities": ["gradient_norm", "lambda_max"], "batchnorm": "recompute", "model": True}
     small = zoo.build("digits-cnn", epochs=0, samples=30)
     refined = ls.loss_surface(small, ls.Plane.random(small), resolution=12, test=objective, **numbers)
+    line = ls.loss_profile(small, ls.Plane.random(small), points=5, subsamples=6)
     digest = hashlib.sha256(b"".join(np.ascontiguousarray(getattr(surface, name)).tobytes() for name in ARRAYS))
-    for values in (surface.metrics["accuracy"], refined.loss, refined.model, *refined.metrics.values()):
+    for values in (
+        surface.metrics["accuracy"],
+        refined.loss,
+        refined.model,
+        *refined.metrics.values(),
+        line.loss,
+        line.samples,
+    ):
         digest.update(np.ascontiguousarray(values).tobytes())
     everyone = grid.world.all_gather_object(digest.hexdigest())
     if grid.rank == 0:

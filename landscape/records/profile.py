@@ -126,7 +126,8 @@ class Profile(Record):
         from scipy.stats import t
 
         reach = t.ppf(0.5 + level / 2, max(len(self.samples) - 1, 1)) * self.standard_error
-        return self.loss - reach, self.loss + reach
+        middle = np.where(np.isfinite(self.loss), self.loss, np.nan)
+        return middle - reach, middle + reach
 
     @property
     def loss_at_origin(self) -> float:

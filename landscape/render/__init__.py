@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from landscape.render.eigenvalue_figure import eigenvalues
     from landscape.render.film import Film
     from landscape.render.filming import video
+    from landscape.render.profile_figure import profile
     from landscape.render.relief_figure import relief
     from landscape.render.report_page import report
     from landscape.render.series_figure import density_series, eigenvalue_series
@@ -25,6 +26,7 @@ _PLACES = {
     "density": "density_figure",
     "contour": "contour_figure",
     "relief": "relief_figure",
+    "profile": "profile_figure",
     "eigenvalues": "eigenvalue_figure",
     "stability": "stability_figure",
     "eigenvalue_series": "series_figure",
@@ -39,6 +41,7 @@ __all__ = [
     "density",
     "contour",
     "relief",
+    "profile",
     "eigenvalues",
     "eigenvalue_series",
     "density_series",
