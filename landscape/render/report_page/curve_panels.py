@@ -216,6 +216,7 @@ def pairs_panel(pairs: EigenPairs, name: str) -> Panel:
             "type": "scatter",
             "mode": "markers",
             "name": "eigenvalues",
+            "showlegend": False,
             "x": plain(ranks),
             "y": plain(values),
             "error_y": {

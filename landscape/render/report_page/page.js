@@ -19,6 +19,7 @@
   const LEAST_PAUSE = 40;
   const CALM_PAUSE = 500; // where less motion is wanted
   const TURN = Math.PI / 18;
+  const MANY = 3.5; // powers of ten, from which on they alone are written out
   const NARROW = 480; // pixels of a figure
   const NARROWED = 1.4; // so much farther is the viewer there, for the labels at the sides
 
@@ -138,7 +139,8 @@
       general.yaxis = axisLook();
     }
     const layout = merged(general, panel.layout);
-    if (layout.yaxis?.type === "log" && decades(panel) < 3.5) layout.yaxis.tickformat = "~g";
+    if (layout.yaxis?.type === "log") Object.assign(layout.yaxis, decades(panel) < MANY ? { tickformat: "~g" } : { dtick: 1 });
+    if (narrow && layout.yaxis?.scaleanchor) layout.yaxis.constraintoward = "top";
     if (narrow && panel.space) layout.scene.camera.eye = scaled(layout.scene.camera.eye, NARROWED);
     return colored(layout);
   }

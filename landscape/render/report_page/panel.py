@@ -16,6 +16,7 @@ from landscape.render.report_page.packing import plain
 # Colours that begin with @ are properties of page.css, which knows both themes.
 RUN_COLORS = 5
 CURVE_COLORS = 7
+TITLE = 56  # characters of an axis' title
 DASHES = ("solid", "dash", "dot", "dashdot")
 
 
@@ -105,8 +106,9 @@ def dash(index: int, colors: int = RUN_COLORS) -> str:
 
 
 def axis(title: str, **others: Any) -> dict[str, Any]:
-    """An axis with a title that may come from a file."""
-    return {"title": {"text": label(title)}, **others}
+    """An axis with a title that may come from a file; it cannot wrap, so that the end of a long one is left out."""
+    shown = title if len(title) <= TITLE else f"{title[: TITLE - 1]}…"
+    return {"title": {"text": label(shown)}, **others}
 
 
 def cursor(horizontal: bool = False) -> dict[str, Any]:
@@ -144,7 +146,7 @@ def is_logarithmic(values: ArrayLike, factor: float = 5.0) -> bool:
 def value_axis(title: str, logarithmic: bool, **others: Any) -> dict[str, Any]:
     """A vertical axis, logarithmic or not, which its title says."""
     if logarithmic:
-        return axis(f"{title} (logarithmic)", type="log", **others)
+        return axis(f"{title} (log)", type="log", **others)
     return axis(title, **others)
 
 

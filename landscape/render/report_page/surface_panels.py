@@ -11,7 +11,7 @@ from matplotlib.colors import to_hex
 from numpy.typing import NDArray
 
 from landscape.render import theme
-from landscape.render.heights import Heights, heights
+from landscape.render.heights import Heights, heights, marked
 from landscape.render.numerals import count, number, numbers, plural
 from landscape.render.plane_map import check_surface
 from landscape.render.report_page.escaping import label
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 BANDS = 18
+MARKS = 5  # on the vertical axis in space
 # Safe in labels of a WebGL scene, which has rules of its own for markup.
 PLAIN = re.compile(r"[\w .,()+-]*")
 
@@ -215,7 +216,8 @@ def _spreads(values: Array) -> bool:
 def _relief(surface: Surface, shown: Heights, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Panel:
     scale = _Scale.of(shown)
     low, high = scale.range
-    ticks = {"tickvals": plain(scale(shown.marks)), "ticktext": numbers(shown.marks)}
+    marks = marked(shown.levels, shown.logarithmic, MARKS) if len(shown.levels) else shown.levels
+    ticks = {"tickvals": plain(scale(marks)), "ticktext": numbers(marks)}
     data: list[dict[str, Any]] = [
         {
             "type": "surface",
