@@ -15,7 +15,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from landscape import __version__
-from landscape.cli import demo, eigenpairs, export, info, pack, report, spectrum, surface, train, video
+from landscape.cli import demo, eigenpairs, export, info, pack, profile, report, spectrum, surface, train, video
 from landscape.cli.agreement import AgreedError
 from landscape.errors import LandscapeError
 
@@ -33,6 +33,7 @@ app.command("train")(train.train)
 app.command("spectrum")(spectrum.spectrum)
 app.command("eigenpairs")(eigenpairs.eigenpairs)
 app.command("surface")(surface.surface)
+app.command("profile")(profile.profile)
 app.command("video")(video.video)
 app.command("report")(report.report)
 app.command("export")(export.export)

@@ -29,6 +29,10 @@ KINDS = {
         "loss surface on a plane",
         "record.plot('figure.png'); landscape.render.relief(record, 'relief.png'); record.loss; record.paths",
     ),
+    "profile": (
+        "loss along a line",
+        "record.plot('figure.png'); record.s; record.loss; record.band(0.95)",
+    ),
     "stability": (
         "sharpness along a training, beside what its optimizer bears",
         "record.plot('figure.png'); record.steps; record.ratio",
@@ -36,7 +40,8 @@ KINDS = {
     "trajectory": ("recorded training run", "record[-1].theta; record.losses; landscape.Plane.pca(record)"),
 }
 
-UNITS = {"surface": "points", "train": "steps"}  # what a half-done run of a command counts; others count products
+# What a half-done run of a command counts; others count products.
+UNITS = {"surface": "points", "profile": "points", "train": "steps"}
 
 
 def info(

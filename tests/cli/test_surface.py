@@ -46,7 +46,9 @@ def files(tmp_path_factory):
             == 0
         )
         assert run(["train", "--objective", "mine.py:build", "--epochs", "3", "--batch", "8", "-o", "mine.h5"]) == 0
-        assert run(["eigenpairs", "--checkpoint", "run.h5", "-k", "2", "--tol", "0.05", "-o", "pairs.h5"]) in (0, 3)
+        pairs = ["eigenpairs", "--checkpoint", "run.h5", "-k", "2", "--tol", "0.05", "--no-figure"]
+        assert run([*pairs, "-o", "pairs.h5"]) in (0, 3)
+        assert run([*pairs, "--which", "both", "-o", "both.h5"]) in (0, 3)
         for seed in range(3):
             network = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 2))
             torch.save(network.state_dict(), f"{seed}.pt")
@@ -95,6 +97,9 @@ def test_the_plane_of_a_run_that_remembers_its_objective(capsys, tmp_path):
         (["--run", "run.h5", "--components", "1", "3", "--parameters", "weight"], "pca", ["pca_1", "pca_3"]),
         (["--pairs", "pairs.h5"], "eigenvectors", ["eigenvector_1", "eigenvector_2"]),
         (["--pairs", "pairs.h5", "--run", "run.h5", "--plane", "eigenvectors"], "eigenvectors", None),
+        (["--pairs", "both.h5", "--components", "1", "-1"], "eigenvectors", ["eigenvector_1", "eigenvector_-1"]),
+        (["--pairs", "pairs.h5", "--plane", "gradient"], "gradient", ["gradient", "eigenvector_1"]),
+        (["--run", "run.h5", "--plane", "random", "--normalize", "layer"], "random", None),
         (["--plane", "random", "--run", "run.h5", "--seed", "3"], "random", ["random_1", "random_2"]),
         (["--checkpoint", "run.h5", "--at", "4"], "random", None),
         (["--objective", "mine.py:build", "--checkpoints", "0.pt", "1.pt", "2.pt"], "points", ["a to b", "across"]),
@@ -127,6 +132,16 @@ def test_every_kind_of_plane(arguments, kind, axes, tmp_path, capsys):
         (["--run", "run.h5", "--plane", "pca", "--seed", "1"], "--seed belongs to --plane random"),
         (["--run", "run.h5", "--pairs", "pairs.h5", "--plane", "pca"], "--pairs belongs to --plane eigenvectors"),
         (["--run", "run.h5", "--components", "1", "1"], "two different numbers"),
+        (["--run", "run.h5", "--components", "1", "-1"], "two different numbers from 1 on, not"),
+        (["--pairs", "pairs.h5", "--components", "0", "1"], "from 1 on, or from -1 (the last)"),
+        (["--run", "run.h5", "--normalize", "layer"], "--normalize belongs to --plane random"),
+        (["--plane", "random", "--run", "run.h5", "--normalize", "row"], "--normalize is 'row'"),
+        (["--plane", "gradient", "--run", "run.h5"], "--plane gradient needs --pairs"),
+        (["--run", "run.h5", "--quantity", "sharpness"], "sharpness is unknown; there are gradient_norm, lambda_max"),
+        (["--run", "run.h5", "--batchnorm", "train"], "--batchnorm is 'train'"),
+        (["--run", "run.h5", "--test", "zoo:digits-cnn"], "the test objective"),
+        (["--run", "run.h5", "--test-set", "7"], "--test-set 7: write --test-set name=value"),
+        (["--run", "run.h5", "--resolution", "300000"], "would fit"),
         (["--run", "run.h5", "--components", "1", "99"], "component 99 does not exist"),
         (["--run", "run.h5", "--parameters", "conv"], "chooses none of"),
         (["--run", "run.h5", "--margin", "-1"], "--margin is"),
@@ -175,6 +190,45 @@ def test_a_killed_surface_is_finished_with_the_same_content(tmp_path, capsys, fa
         for name in ("x", "y", "loss", "path_loss", "path_projected_loss", "path_distance", "anchor_loss"):
             assert np.array_equal(getattr(found, name), getattr(whole, name)), name
         assert not state.exists()
+
+
+def test_everything_that_can_be_computed_beside_the_loss(tmp_path, capsys):
+    output = tmp_path / "surface.h5"
+    options = ["--pairs", "pairs.h5", "--quantity", "gradient_norm", "--quantity", "lambda_max"]
+    options += ["--test-set", "samples=90"]
+    assert surface(*options, "--adaptive", "--resolution", "17", "-o", str(output)) == 0, capsys.readouterr().err
+    said, record = capsys.readouterr().out, ls.load(output)
+    assert list(record.metrics) == [
+        "accuracy", "test_loss", "test_accuracy", "gradient_norm", "lambda_max", "lambda_max_residual"
+    ]  # fmt: skip
+    assert record.metrics["test_loss"].shape == record.loss.shape == record.model.shape == (17, 17)
+    assert not np.allclose(record.metrics["test_loss"], record.loss) and not record.evaluated.all()
+    for text in ("λ = ", "interpolated", "% that were computed", "gradient_norm", "quadratic model", "test_loss"):
+        assert text in said
+    assert record.provenance["asked"]["test_set"]["samples"] == 90
+    assert surface(*options, "--adaptive", "--resolution", "17", "-o", str(output)) == 0
+    assert "already complete" in capsys.readouterr().out
+    assert surface(*options, "--resolution", "17", "-o", str(output)) == 2
+    assert "adaptive: True there" in capsys.readouterr().err
+
+
+def test_a_line(tmp_path, capsys):
+    output = tmp_path / "profile.h5"
+    line = ["profile", "--pairs", "pairs.h5", "--axis", "2", "--points", "7", "-o", str(output)]
+    assert run(line) == 0, capsys.readouterr().err
+    said, record = capsys.readouterr().out, ls.load(output)
+    assert record.axis == "eigenvector_2" and len(record.loss) == 7 and record.samples.shape == (50, 7)
+    for text in ("eigenvector 2 of the Hessian", "curvature", "standard error of the mean", "loss at origin"):
+        assert text in said
+    assert output.with_suffix(".png").stat().st_size > 10000
+    assert run(line) == 0 and "already complete" in capsys.readouterr().out
+    assert run(["info", str(output)]) == 0 and "loss along a line" in capsys.readouterr().out
+    for wrong, message in ((["--axis", "3"], "--axis is 3"), (["--extent", "1", "0"], "extent must be")):
+        assert run([*line[:3], *wrong, "-o", str(tmp_path / "b.h5")]) == 2
+        assert message in capsys.readouterr().err
+    through = ["profile", "--objective", "mine.py:build", "--checkpoints", "0.pt", "1.pt", "2.pt", "--no-figure"]
+    assert run([*through, "-o", str(tmp_path / "c.h5")]) == 0
+    assert ls.load(tmp_path / "c.h5").anchor_names.tolist() == ["a", "b"]
 
 
 @pytest.mark.mpi

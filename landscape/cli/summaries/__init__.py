@@ -12,6 +12,7 @@ _WORDS = {
     "EigenSeries": ("series", "eigen_series_in_words"),
     "DensitySeries": ("series", "density_series_in_words"),
     "Surface": ("surface", "surface_in_words"),
+    "Profile": ("profile", "profile_in_words"),
     "Stability": ("stability", "stability_in_words"),
     "Trajectory": ("trajectory", "trajectory_in_words"),
 }

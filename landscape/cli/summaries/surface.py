@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from landscape.cli.summaries.lines import STATISTICS, aligned
+
 if TYPE_CHECKING:
     from landscape.records import PathOnSurface, Surface
 
@@ -14,6 +16,8 @@ DIFFERENT = 1e-3  # relative: more than the rounding of another computer
 PLANES = {
     "pca": "principal components of the runs",
     "eigenvectors": "eigenvectors",
+    "gradient": "gradient and an eigenvector",
+    "custom": "given directions",
     "random": "random directions",
     "points": "three points",
 }
@@ -25,14 +29,22 @@ def surface_in_words(surface: Surface) -> list[str]:
     edge = " (on the edge of the grid: lower ones may lie outside)" if surface.lowest_is_on_the_edge else ""
     rows = [
         ("plane", f"{PLANES.get(surface.plane, surface.plane)}: {' and '.join(map(str, surface.axes))}"),
+        *(
+            (str(axis), str(source))
+            for axis, source in zip(surface.axes, surface.axis_sources, strict=True)
+            if len({*surface.axis_sources}) > 1 or axis == surface.axes[0]
+        ),
         ("explained variance", variance_in_words(surface)),
         ("curvature", curvature_in_words(surface)),
         ("grid", grid_in_words(surface)),
+        ("interpolated", interpolated_in_words(surface)),
         (
             "lowest",
             f"{lowest:.6g} at ({x:.4g}, {y:.4g}){edge}" if np.isfinite(lowest) else "no point has a finite loss",
         ),
         ("highest", highest_in_words(surface)),
+        *((name, range_in_words(values)) for name, values in surface.metrics.items() if name != "lambda_max_residual"),
+        ("quadratic model", model_in_words(surface)),
         ("holes", f"{surface.holes} points have no finite loss" if surface.holes else ""),
         *(
             (f"loss at {name}", f"{loss:.6g}")
@@ -40,20 +52,41 @@ def surface_in_words(surface: Surface) -> list[str]:
         ),
         *((f"run {path.name}", line) for path in surface.paths for line in path_in_words(path)),
         *(("WARNING", line) for line in other_functions_in_words(surface)),
-        (
-            "batch norm",
-            "statistics of the plane's origin; each checkpoint of a run has its own"
-            if surface.path_names.size and surface.batchnorm == "eval"
-            else "",
-        ),
+        ("batch norm", statistics_in_words(surface)),
         ("cost", cost_in_words(surface)),
     ]
-    lines, before = [], ""
-    for name, text in rows:
-        if text:
-            lines.append(f"  {'' if name == before else name:<20} {text}")
-            before = name
-    return lines
+    return aligned(rows)
+
+
+def interpolated_in_words(surface: Surface) -> str:
+    """How many points an adaptive surface has computed, and how wrong the others may be."""
+    between = ~surface.evaluated
+    if not between.any():
+        return ""
+    share = 100 * surface.evaluated.mean()
+    error = float(np.nanmax(np.where(between, surface.loss_error, 0)))
+    return f"{between.sum()} points, from the {share:.3g} % that were computed; estimated error at most {error:.2g}"
+
+
+def range_in_words(values: np.ndarray) -> str:
+    """From the lowest to the highest finite value."""
+    finite = values[np.isfinite(values)]
+    return f"{finite.min():.6g} to {finite.max():.6g}" if finite.size else "nowhere finite"
+
+
+def model_in_words(surface: Surface) -> str:
+    """How far the loss is from the quadratic of its gradient and curvature at the origin."""
+    error = np.abs(surface.model_error)
+    if not np.isfinite(error).any():
+        return ""
+    return f"off by {np.nanmedian(error):.3g} in the median, by at most {np.nanmax(error):.3g}"
+
+
+def statistics_in_words(surface: Surface) -> str:
+    """Which statistics batch norm has used."""
+    if surface.batchnorm == "eval":
+        return "statistics of the plane's origin; each checkpoint of a run has its own" if surface.paths else ""
+    return STATISTICS.get(surface.batchnorm, "")
 
 
 def variance_in_words(surface: Surface) -> str:
@@ -95,10 +128,17 @@ def path_in_words(path: PathOnSurface) -> list[str]:
         return []
     steps = f"{len(path.steps)} checkpoints, steps {path.steps[0]} to {path.steps[-1]}"
     farthest = int(np.nanargmax(path.distance)) if np.isfinite(path.distance).any() else 0
+    turns = path.cosine[np.isfinite(path.cosine)]
+    thresholds = path.threshold[np.isfinite(path.threshold)]
+    told = [f"cosine between its steps {np.median(turns):.2f} in the median"] if len(turns) else []
+    if len(thresholds):
+        least, most = f"{thresholds.min():.4g}", f"{thresholds.max():.4g}"
+        told.append(f"its optimizer is stable up to a curvature of {least if least == most else f'{least} to {most}'}")
     return [
         f"{steps}: loss {path.loss[0]:.6g} to {path.loss[-1]:.6g}",
         f"its projection: loss {path.projected_loss[0]:.6g} to {path.projected_loss[-1]:.6g}, at most "
         f"{path.distance[farthest]:.4g} from the plane (step {path.steps[farthest]})",
+        *(["; ".join(told)] if told else []),
     ]
 
 
