@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
@@ -43,6 +42,11 @@ LEFT, MAP_WIDTH, MAP_HEIGHT = 0.74, 4.55, 4.4
 BAR_GAP, BAR_WIDTH = 0.12, 0.13
 LINE, PANEL, HEADING, PROFILE, HANDLE = 0.145, 1.15, 0.24, 2.6, 0.52
 LEGEND = theme.BODY - 1  # points
+BATCH_NORM = {
+    "eval": "batch norm: statistics of the origin",
+    "recompute": "batch norm: statistics recomputed at each point",
+    "batch": "batch norm: statistics of each batch",
+}
 
 
 @theme.themed
@@ -57,8 +61,9 @@ def contour(
 ) -> Figure:
     """Draw a surface as a map with filled contours, its runs on it, coloured by time.
 
-    Below the map: the loss at the checkpoints beside the loss at their projections, which is what the map shows, and
-    the distance of the checkpoints from the plane. A grid of one row or column becomes a profile.
+    Below the map: the loss at the checkpoints beside the loss at their projections, which is what the map shows; the
+    distance of the checkpoints from the plane; and where it is known the cosine between the steps to a checkpoint and
+    from it (1: straight on, -1: straight back). A grid of one row or column becomes a profile.
 
     Parameters
     ----------
@@ -66,7 +71,7 @@ def contour(
     path : path, optional
         Where to write the figure: .png (250 dots per inch), .svg or .pdf.
     metric : str, optional
-        One of ``surface.metrics`` instead of the loss.
+        One of ``surface.metrics`` instead of the loss, or "model_error": the loss less the quadratic model.
     log : bool or "auto"
         Logarithmic levels; "auto" takes them for a loss that is nowhere negative and spans more than a factor of 20.
     levels : int or sequence of float
@@ -212,57 +217,80 @@ def _name_axes(figure: Figure, box: tuple[float, float, float], below: str, abov
 
 
 def _panels(figure: Figure, runs: tuple[PathOnSurface, ...], bottom: float, page: float) -> None:
-    """True beside projected loss, and the distance from the plane, over the steps."""
-    width = (theme.WIDTH - LEFT - 0.75 - 0.2) / 2
-    losses = figure.add_axes(_fractions((LEFT, bottom, width, PANEL), page))
-    distances = figure.add_axes(_fractions((LEFT + width + 0.75, bottom, width, PANEL), page))
+    """True beside projected loss, the distance from the plane, and the cosine between steps, over the steps."""
+    turning = any(np.isfinite(run.cosine).any() for run in runs)
+    panels, gap = 2 + turning, 0.62 if turning else 0.75
+    width = (theme.WIDTH - LEFT - gap * (panels - 1) - 0.2) / panels
+    boxes = [(LEFT + index * (width + gap), bottom, width, PANEL) for index in range(panels)]
+    axes = [figure.add_axes(_fractions(box, page)) for box in boxes]
+    _draw_losses(axes[0], runs)
+    _draw_distances(axes[1], runs)
+    if turning:
+        _draw_cosines(axes[2], runs)
+    steps = np.unique(np.concatenate([run.steps for run in runs]))
+    for one in axes:
+        one.set_xlabel("step", labelpad=1)
+        one.set_xlim(*_with_margin(float(steps[0]), float(steps[-1])))
+        one.xaxis.set_major_locator(MaxNLocator(4 if turning else 5, integer=True, steps=[1, 2, 5, 10]))
+        if len(steps) <= 2 and all(len(run.steps) == 1 for run in runs):
+            one.set_xticks(steps.tolist())
+        one.xaxis.set_major_formatter(FuncFormatter(lambda value, _: count(round(value))))
+
+
+def _draw_losses(axes: Axes, runs: tuple[PathOnSurface, ...]) -> None:
     every = np.concatenate([np.concatenate([run.loss, run.projected_loss]) for run in runs])
     finite = every[np.isfinite(every)]
     logarithmic = bool(len(finite) and finite.min() > 0 and finite.max() > 5 * finite.min())
     for index, run in enumerate(runs):
-        style = run_style(index)
-        losses.plot(run.steps, run.projected_loss, color=style.line, linewidth=0.9, linestyle=(0, (2.5, 1.5)), zorder=4)
-        losses.plot(run.steps, run.loss, color=style.line, linewidth=1.2, zorder=3)
-        distances.plot(run.steps, run.distance, color=style.line, linewidth=1.2)
-        for axes, values in ((losses, run.loss), (distances, run.distance)):
-            if np.isfinite(values[-1]):
-                axes.plot(run.steps[-1], values[-1], **end_marker(style, 5.0), zorder=6, clip_on=False)
-    value_axis(losses, finite, logarithmic, 6 if logarithmic else 4)
+        color = run_style(index).line
+        axes.plot(run.steps, run.projected_loss, color=color, linewidth=0.9, linestyle=(0, (2.5, 1.5)), zorder=4)
+        axes.plot(run.steps, run.loss, color=color, linewidth=1.2, zorder=3)
+        _mark_end(axes, index, run, run.loss)
+    value_axis(axes, finite, logarithmic, 6 if logarithmic else 4)
+    if logarithmic:
+        axes.set_ylabel("loss (logarithmic)", fontsize=theme.SMALL, labelpad=2)
+    _heading(axes, "loss; dashed: projected")
+
+
+def _draw_distances(axes: Axes, runs: tuple[PathOnSurface, ...]) -> None:
+    """What the map leaves out, filled down to zero, where it would leave out nothing."""
+    for index, run in enumerate(runs):
+        color = run_style(index).line
+        axes.fill_between(run.steps, 0, run.distance, color=color, alpha=0.12, linewidth=0)
+        axes.plot(run.steps, run.distance, color=color, linewidth=1.2)
+        _mark_end(axes, index, run, run.distance)
     far = np.concatenate([run.distance for run in runs])
     far = far[np.isfinite(far)]
-    distances.set_ylim(0, 1.08 * float(far.max(initial=0)) or 1.0)
-    distances.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
-    distances.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
-    for axes in (losses, distances):
-        axes.set_xlabel("step", labelpad=1)
-        axes.margins(x=0.01)
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
-        if all(len(run.steps) == 1 for run in runs):
-            axes.set_xticks(sorted({int(run.steps[0]) for run in runs}))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: count(round(value))))
-    look: dict[str, Any] = {"color": theme.QUIET}
-    handles = [Line2D([], [], **look, lw=1.2), Line2D([], [], **look, lw=0.9, linestyle=(0, (2.5, 1.5)))]
-    _heading(losses, handles, ["loss at the checkpoint", "at its projection"])
-    if logarithmic:
-        losses.set_ylabel("loss (logarithmic)", fontsize=theme.SMALL, labelpad=2)
-    _heading(distances, [], ["distance from the plane"])
+    axes.set_ylim(0, 1.08 * float(far.max(initial=0)) or 1.0)
+    axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
+    _heading(axes, "distance from the plane")
 
 
-def _heading(axes: Axes, handles: list[Any], texts: list[str]) -> None:
-    if not handles:
-        axes.annotate(
-            texts[0],
-            (0, 1),
-            xycoords="axes fraction",
-            xytext=(0, 5),
-            textcoords="offset points",
-            fontsize=theme.BODY - 1,
-        )
-        return
-    axes.legend(
-        handles, texts, loc="lower left", bbox_to_anchor=(0, 1.0), borderaxespad=0.25, borderpad=0, ncols=2,
-        columnspacing=0.9, handlelength=1.5, handletextpad=0.5, fontsize=theme.BODY - 1,
-    )  # fmt: skip
+def _draw_cosines(axes: Axes, runs: tuple[PathOnSurface, ...]) -> None:
+    """1 is straight on, 0 a right angle, -1 straight back."""
+    axes.axhline(0, color=theme.FAINT, linewidth=0.7, zorder=1)
+    for index, run in enumerate(runs):
+        axes.plot(run.steps, run.cosine, color=run_style(index).line, linewidth=0.9, alpha=0.9)
+    axes.set_ylim(-1.05, 1.05)
+    axes.set_yticks([-1, 0, 1], ["−1", "0", "1"])
+    _heading(axes, "cosine between steps")
+
+
+def _mark_end(axes: Axes, index: int, run: PathOnSurface, values: Array) -> None:
+    if np.isfinite(values[-1]):
+        axes.plot(run.steps[-1], values[-1], **end_marker(run_style(index), 5.0), zorder=6, clip_on=False)
+
+
+def _with_margin(first: float, last: float) -> tuple[float, float]:
+    margin = 0.01 * (last - first) or 0.5
+    return first - margin, last + margin
+
+
+def _heading(axes: Axes, words: str) -> None:
+    axes.annotate(
+        words, (0, 1), xycoords="axes fraction", xytext=(0, 5), textcoords="offset points", fontsize=theme.BODY - 1
+    )
 
 
 def _run_entries(surface: Surface) -> list[tuple[Any, str]]:
@@ -303,6 +331,7 @@ def _caption(surface: Surface, shown: Heights, to_scale: bool) -> list[tuple[str
         edge = row in (0, len(surface.y) - 1) or column in (0, len(surface.x) - 1)
         beyond = " (on the edge: the minimum lies outside)" if edge and min(shown.values.shape) > 2 else ""
         facts.append(f"lowest loss on the grid: {number(low)} at {place}{beyond}")
+    facts += _truth(surface)
     if "distance" in surface.unit and not to_scale:
         facts.append("axes not to the same scale")
     lines = [(line, theme.QUIET) for line in theme.joined(facts, theme.SMALL, theme.WIDTH - 0.25)]
@@ -312,6 +341,24 @@ def _caption(surface: Surface, shown: Heights, to_scale: bool) -> list[tuple[str
     if len(shown.finite) == 0:
         lines.append((f"no point of the grid has a finite {shown.name}", theme.WARNING))
     return lines
+
+
+def _truth(surface: Surface) -> list[str]:
+    """What is not as it seems: what lies off the plane, what was interpolated, which statistics batch norm had."""
+    facts = []
+    far = surface.path_distance[np.isfinite(surface.path_distance)]
+    reach = float(np.hypot(*np.ptp(surface.path_coordinates, axis=0))) if len(far) else 0.0
+    if reach > 0 and far.max() > 0:
+        share = f" ({100 * far.max() / reach:.2g} % of the runs' extent in it)" if "distance" in surface.unit else ""
+        facts.append(f"off the plane by at most {number(float(far.max()))}{share}")
+    computed = int(np.sum(surface.evaluated))
+    if surface.evaluated.size and computed < surface.evaluated.size:
+        error = number(float(np.nanmax(surface.loss_error, initial=0.0)), 2)
+        facts.append(
+            f"{count(computed)} points computed, the others interpolated (error of the loss at most about {error})"
+        )
+    words = BATCH_NORM.get(surface.batchnorm)
+    return [*facts, words] if words else facts
 
 
 def _fractions(box: tuple[float, float, float, float], page: float) -> tuple[float, float, float, float]:

@@ -79,7 +79,7 @@ def eigenvalue_heading(followed: Sequence[Followed], thresholds: Sequence[Curve]
     operator = followed[0].series.operator
     name = f"eigenvalues of the {OPERATORS.get(operator, operator)}"
     if thresholds:
-        return "eigenvalues, dashed: stability threshold"
+        return "eigenvalues, dashed: stable below"
     known = [values for values in (threshold_of(one, runs) for one in followed) if values is not None]
     if known:
         return f"eigenvalues (stable below {number(min(float(np.nanmin(values)) for values in known))})"

@@ -99,9 +99,11 @@ class CurvePanel:
         axes.set_xlim(span[0], span[1] if span[1] > span[0] else span[0] + 1)
         self._dress(finite, kind, named)
         if heading:
-            heading += " (logarithmic)" if self.logarithmic else ""
-            inches = axes.get_window_extent().width / axes.get_figure().dpi  # type: ignore[union-attr]
-            axes.set_title(theme.shortened(heading, BODY, inches + 0.4), pad=10, parse_math=False)
+            room = axes.get_window_extent().width / axes.get_figure().dpi + 0.3  # type: ignore[union-attr]
+            suffixes = (" (logarithmic)", " (log)") if self.logarithmic else ("",)
+            fitting = [suffix for suffix in suffixes if theme.text_width(heading + suffix, BODY) <= room]
+            heading += (fitting or suffixes[-1:])[0]
+            axes.set_title(theme.shortened(heading, BODY, room), pad=10, parse_math=False)
         for curve in behind:
             axes.plot(curve.steps, curve.values, color=pale(curve.color), linewidth=curve.width, linestyle=curve.dashes)
         for curve in self.curves:
@@ -122,7 +124,7 @@ class CurvePanel:
             if kind == "eigenvalue" and bottom < 0 < top and not self.logarithmic:
                 axes.axhline(0, color=theme.FAINT, linewidth=1.0, zorder=1)
         across = axes.get_window_extent().width / axes.get_figure().dpi  # type: ignore[union-attr]
-        bins = int(np.clip(across / 0.8, 1, 5))
+        bins = int(np.clip(across / 0.62, 1, 5))
         axes.xaxis.set_major_locator(MaxNLocator(bins, integer=True, steps=[1, 2, 5, 10]))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: count(round(value))))
         axes.tick_params(axis="x", labelbottom=named)

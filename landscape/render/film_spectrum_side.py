@@ -55,7 +55,7 @@ def side_curves(
         curves = [Curve(steps, values, color, dot=dot)]
         hessian = moments[0].density.operator == "hessian"
         behind = thresholds_near([place] if hessian and place is not None else [], runs, float(values.max()))
-        heading = "largest eigenvalue" + (", dashed: threshold" if behind else "")
+        heading = "largest eigenvalue" + (", dashed: stable below" if behind else "")
     curves, behind = ([_within(curve, steps) for curve in group] for group in (curves, behind))
     found.append({"curves": curves, "behind": behind, "heading": heading, "kind": "eigenvalue"})
     return found

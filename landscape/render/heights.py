@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from landscape.records import Surface
 
 Array = NDArray[np.float64]
+NAMES = {"model_error": "loss − quadratic model"}  # what a figure calls a metric
 LEVELS = 16  # bands: as many as the eye can tell apart in one colour bar
 # A loss whose largest value is so many times the smallest is drawn on a logarithmic scale.
 LOGARITHMIC_RANGE = 20
@@ -113,12 +114,13 @@ def heights(
     InputError
         An unknown metric, values without a logarithm, levels that do not ascend, or grid and values that do not fit.
     """
-    if metric is not None and metric not in surface.metrics:
-        known = ", ".join(surface.metrics) or "none"
+    known_values = {**_model_error(surface), **surface.metrics}
+    if metric is not None and metric not in known_values:
+        known = ", ".join(known_values) or "none"
         raise InputError(f"the surface has no metric {metric!r}; it has: {known} (leave it out for the loss)")
     if log not in (True, False, "auto"):
         raise InputError(f"log is {log!r}; choose True, False or 'auto'")
-    values = np.asarray(surface.loss if metric is None else surface.metrics[metric], float)
+    values = np.asarray(surface.loss if metric is None else known_values[metric], float)
     if values.shape != (len(surface.y), len(surface.x)) or values.size == 0:
         raise InputError(
             f"values of shape {values.shape} do not belong to a grid of {len(surface.x)} × {len(surface.y)} points; "
@@ -134,13 +136,20 @@ def heights(
     ends = (chosen[0], chosen[-1]) if len(chosen) else (np.nan, np.nan)
     return Heights(
         values,
-        metric or "loss",
+        NAMES.get(metric or "loss", metric or "loss"),
         logarithmic,
         chosen,
         marked(chosen, logarithmic),
         bool((values < ends[0]).any()),
         bool((values > ends[1]).any()),
     )
+
+
+def _model_error(surface: Surface) -> dict[str, Array]:
+    """What the quadratic model of the loss leaves out, if the surface has one."""
+    if surface.model.shape != surface.loss.shape:
+        return {}
+    return {"model_error": np.asarray(surface.loss - surface.model, float)}
 
 
 def spread(low: float, high: float, about: int, logarithmic: bool) -> Array:

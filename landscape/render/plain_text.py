@@ -22,14 +22,20 @@ def plain(text: str, family: str) -> str:
     Examples
     --------
     >>> plain("two\nlines \x07", "DejaVu Sans")
-    'two lines'
+    'two lines '
     """
     if text.isascii() and text.isprintable():
         return text
     known = _letters(family)
     # Controls go, and so do marks that have no look of their own: joiners, directions, selectors.
-    letters = (" " if letter.isspace() else letter for letter in text if letter.isspace() or _has_a_look(letter))
-    return " ".join("".join(letter if ord(letter) in known else UNKNOWN for letter in letters).split())
+    letters = (
+        " " if _ends_a_line(letter) else letter for letter in text if _ends_a_line(letter) or _has_a_look(letter)
+    )
+    return "".join(letter if ord(letter) in known else UNKNOWN for letter in letters)
+
+
+def _ends_a_line(letter: str) -> bool:
+    return letter.isspace() and unicodedata.category(letter) != "Zs"
 
 
 def _has_a_look(letter: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from landscape.render.heights import Heights
 
 Array = NDArray[np.float64]
+CONTRAST = 4.6  # of text; 4.5 is asked for
 STRETCH = 3.2  # a plane that is longer than so many times its height is not drawn to scale
 HATCH: dict[str, Any] = {"facecolor": "white", "edgecolor": "#8A8A8A", "hatch": "////", "linewidth": 0.0}
 
@@ -172,9 +174,9 @@ def label_lines(axes: Axes, lines: QuadContourSet, shown: Heights, avoid: Array,
             lines, [level], fontsize=fontsize, fmt={level: texts[level]}, colors=[color], manual=[tuple(at)],
             inline_spacing=2, zorder=3,
         )  # fmt: skip
-        # The bands on both sides of a line may differ so much that no ink shows on both.
-        band = theme.LANDSCAPE(float(np.clip(shown.position(level), 0, 1)))
-        texts_so_far[-1].set_bbox({"facecolor": band, "linewidth": 0, "pad": 0.5})
+        if _least_contrast(shown, index, color) < CONTRAST:
+            band = theme.LANDSCAPE(float(np.clip(shown.position(level), 0, 1)))
+            texts_so_far[-1].set_bbox({"facecolor": band, "linewidth": 0, "pad": 0.5})
         texts_so_far[-1].set_clip_on(True)
 
 
@@ -270,9 +272,22 @@ def draw_color_bar(figure: Figure, box: tuple[float, float, float, float], shown
     return axes
 
 
+def _least_contrast(shown: Heights, index: int, color: tuple[float, float, float]) -> float:
+    """Contrast of a colour with the bands on both sides of a level, as WCAG 2 defines it: they may differ much."""
+    places = shown.position(shown.levels)
+    near = places[max(index - 1, 0) : index + 2]
+    sides = (near[1:] + near[:-1]) / 2
+    own = _luminance(color)
+    ratios = [(own + 0.05) / (_luminance(theme.LANDSCAPE(float(side))[:3]) + 0.05) for side in sides]
+    return min((max(ratio, 1 / ratio) for ratio in ratios), default=1.0)
+
+
+def _luminance(color: Sequence[float]) -> float:
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in color]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]  # of sRGB
+
+
 def _line_color(shown: Heights, level: float) -> tuple[float, float, float]:
     """Ink on light bands, white on dark ones: whichever has more contrast."""
-    red, green, blue, _ = theme.LANDSCAPE(float(np.clip(shown.position(level), 0, 1)))
-    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in (red, green, blue)]
-    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]  # of sRGB, as WCAG 2 defines contrast
-    return (1.0, 1.0, 1.0) if luminance < 0.179 else (0.0, 0.0, 0.0)
+    band = theme.LANDSCAPE(float(np.clip(shown.position(level), 0, 1)))
+    return (1.0, 1.0, 1.0) if _luminance(band[:3]) < 0.179 else (0.0, 0.0, 0.0)

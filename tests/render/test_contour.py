@@ -12,6 +12,8 @@ from matplotlib.contour import QuadContourSet
 
 from landscape import render
 from landscape.errors import InputError
+from landscape.render.heights import heights
+from tests.render.legibility import HOSTILE, assert_contrast
 from tests.render.surface_cases import NAMES, UNUSUAL, all_text, assert_legible, bowl, surface, texts_of, with_holes
 
 
@@ -241,3 +243,50 @@ def test_a_minimum_outside_of_the_grid_is_said():
     found = surface()
     tilted = replace(found, loss=1 + found.x + 0 * found.y[:, None] + 5)
     assert "(on the edge: the minimum lies outside)" in all_text(render.contour(tilted))
+
+
+def test_the_panels_and_the_caption_say_what_the_map_leaves_out():
+    record = surface()
+    cosine = np.where(record.path_step == 0, np.nan, np.cos(record.path_step / 90))
+    computed = np.zeros(record.loss.shape, bool)
+    computed[::2, ::2] = True
+    record = replace(
+        record, path_cosine=cosine, evaluated=computed, loss_error=np.where(computed, 0, 0.0123), batchnorm="recompute"
+    )
+    figure = render.contour(record)
+    assert_legible(figure)
+    assert_contrast(figure)
+    text = all_text(figure)
+    assert "cosine between steps" in text
+    assert f"{computed.sum()} points computed, the others interpolated (error of the loss at most about 0.012)" in text
+    assert "batch norm: statistics recomputed at each point" in text
+    extent = np.hypot(*np.ptp(record.path_coordinates, axis=0))
+    assert (
+        f"off the plane by at most 0.8 ({100 * record.path_distance.max() / extent:.2g} % of the runs' extent" in text
+    )
+    lines = figure.axes[-1].get_lines()
+    assert np.array_equal(lines[1].get_ydata(), record.paths[0].cosine, equal_nan=True)
+    assert "cosine" not in all_text(render.contour(surface()))
+
+
+def test_what_the_quadratic_model_leaves_out():
+    record = replace(surface(), model=surface().loss - 0.25)
+    assert heights(record, "model_error").values == pytest.approx(0.25)
+    assert "loss − quadratic model 0.25 everywhere" in all_text(render.contour(record, metric="model_error"))
+    with pytest.raises(InputError, match="no metric 'model_error'; it has: accuracy"):
+        render.contour(surface(), metric="model_error")
+    named = replace(surface(), metrics={"lambda_max": surface().loss})
+    assert "lambda_max" in all_text(render.contour(named, metric="lambda_max"))
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_names_may_hold_anything(name):
+    text = HOSTILE[name]
+    record = replace(
+        surface(checkpoints=12), path_names=np.array([text, "other"]), axes=np.array([text, text]), parameters=text,
+        unit=text, metrics={text: surface().loss}, anchor_names=np.array([text, text]), anchor_loss=np.zeros(2),
+        anchor_coordinates=np.array([[0.0, 0], [1, 1]]),
+    )  # fmt: skip
+    figure = render.contour(record, title=text, metric=text)
+    assert_legible(figure)
+    assert_contrast(figure)

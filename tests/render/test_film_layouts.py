@@ -92,7 +92,7 @@ def test_names_may_hold_anything(name, hostile):
 
 def test_the_threshold_is_drawn_where_it_is_in_reach_and_written_where_not():
     followed = {"eigenvalues": eigenvalues(), "frames": 2, "size": SIZE}
-    for threshold, words in ((6.0, "stability threshold"), (600.0, "stable below 600"), (np.nan, "of the Hessian")):
+    for threshold, words in ((6.0, "dashed: stable below"), (600.0, "stable below 600"), (np.nan, "of the Hessian")):
         film = render.Film(bearing(threshold), **followed)
         heading = film.figure.axes[4].get_title(loc="left")
         assert words in heading
