@@ -16,7 +16,9 @@ STARTS = np.arange(-180.0, 180.0, 15.0) + 7.5  # never along an axis
 ENOUGH = 0.94  # of what should be in sight
 FASTEST = 0.9  # degrees per frame: 27 a second
 EASE = 0.18  # part of the way at each end on which the movement begins and ends
-MOMENTS, POINTS = 25, 24
+MOMENTS = 25
+ENOUGH_IN_SIGHT = 0.97  # of a still picture's runs
+LOOKED_AT = 200  # points that a still picture should show
 
 
 def path_of(span: float, start: float, frames: int) -> Array:
@@ -64,6 +66,41 @@ def directed(terrain: Terrain, runs: Sequence[tuple[Array, Array]], steps: Array
     if best is None:
         return path_of(SPANS[0], float(STARTS[0]), frames), ELEVATIONS[0]
     return path_of(best[1], best[2], frames), best[3]
+
+
+def still_view(
+    terrain: Terrain, points: Array, azimuth: float | None = None, elevation: float | None = None
+) -> tuple[float, float]:
+    """Azimuth and elevation from which most of some points, (p, 3), can be seen; what is given stays.
+
+    Without points: of the lowest tenth of the ground.
+    """
+    points = points[np.isfinite(points).all(axis=1)]
+    if len(points) == 0:
+        low = (terrain.z <= np.quantile(terrain.z[~terrain.open], 0.1)) & ~terrain.open
+        row, column = np.nonzero(low)
+        sizes = np.array(terrain.z.shape) - 1
+        points = np.column_stack([column / sizes[1], row / sizes[0], terrain.z[low] + 0.004])
+    points = points[:: max(1, len(points) // LOOKED_AT)]
+    around = STARTS if azimuth is None else np.array([float(azimuth)])
+    above = ELEVATIONS if elevation is None else (float(elevation),)
+    # Where that makes no difference, the low side is in front.
+    fronts = np.array([_front(terrain, angle) for angle in around])
+    up, shares = above[0], np.ones(len(around))
+    for up in above:
+        shares = _seen(terrain, points, around, up).mean(axis=1)
+        if shares.max() >= ENOUGH_IN_SIGHT:
+            break
+    best = int(np.argmax(np.round(np.round(shares, 2) - 0.05 * fronts, 6)))
+    return float(around[best]), float(up)
+
+
+def _front(terrain: Terrain, azimuth: float) -> float:
+    """Mean height of the side that faces a viewer."""
+    rows, columns = terrain.z.shape
+    x, y = np.meshgrid(np.linspace(-0.5, 0.5, columns), np.linspace(-0.5, 0.5, rows))
+    front = (x * np.cos(np.deg2rad(azimuth)) + y * np.sin(np.deg2rad(azimuth)) > 0.3) & ~terrain.open
+    return float(terrain.z[front].mean()) if front.any() else 1.0
 
 
 def _seen(terrain: Terrain, points: Array, around: Array, elevation: float) -> Array:

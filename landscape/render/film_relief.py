@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 SIDE, ABOVE, BELOW, CAPTIONS = 100.0, 44.0, 92.0, 104.0  # room for numbers and words, pixels of a picture of 1080 lines
 PALE = 0.45  # of a marker behind a hill
+FADING = 4.0  # degrees around a quarter turn within which words go from one side of the box to the other
 LOOKED_AT = 48  # checkpoints of a run, when the way of the viewer is chosen
 
 
@@ -77,7 +78,7 @@ class ReliefOfRuns:
         self.terrain = terrain(surface, shown, box, self.view.scale, sun)
         self.ground = Ground(surface, self.terrain)
         self.horizon = Horizon(self.terrain, self.view.scale, self.elevation)
-        self.scene = Scene(self.terrain, surface, shown, self.elevation)
+        self.scene = Scene(self.terrain, surface, shown, self.elevation, FADING)
         self._words: dict[tuple[str, bool], tuple[Text, Array]] = {}
         self._captions(shown, to_scale, left, right)
 

@@ -31,7 +31,8 @@ RIM: Color = (0.10, 0.14, 0.22, 0.55)
 BORDER = 241  # points along an edge of the surface
 FINE = 420  # points along an axis, for level lines
 LIFT = 2.0  # pixels by which a line on the ground may lie below it: both are interpolated
-FADING = 4.0  # degrees around a quarter turn within which labels go from one side of the box to the other
+FLAT = 0.12  # height of the box as it appears, from which on heights are not written: it is seen from above
+LOW = 25.0  # degrees: from below, numbers beside an edge would stand in each other's way, so they stand under it
 BRIGHT = 0.72  # heights above which level lines are dark
 CORNERS = ((1, 1), (0, 1), (0, 0), (1, 0))  # of the plane: the one in front, for each quarter of the azimuths
 
@@ -121,10 +122,14 @@ class Scene:
     shown : Heights
     elevation : float
         Degrees above the plane: the lower, the more heights can be written.
+    fading : float
+        Degrees around a quarter turn within which labels go from one side of the box to the other.
     """
 
-    def __init__(self, terrain: Terrain, surface: Surface, shown: Heights, elevation: float) -> None:
-        self.terrain = terrain
+    def __init__(
+        self, terrain: Terrain, surface: Surface, shown: Heights, elevation: float, fading: float = 0.0
+    ) -> None:
+        self.terrain, self.fading = terrain, fading
         self.names = [str(surface.axes[0]), str(surface.axes[1])]
         self.ticks = [_ticks(np.asarray(axis, float)) for axis in (surface.x, surface.y)]
         if shown.constant:
@@ -212,6 +217,7 @@ class Scene:
             places, texts = self.ticks[axis]
             middle = self._edge(axis, end, np.array([0.5]))
             outward = view.project(middle + self._outward(axis, end, 1.0), box) - view.project(middle, box)
+            outward[0, 1] += max(0.0, (LOW - view.elevation) / LOW) * float(np.hypot(*outward[0]))
             away = outward[0] / max(float(np.hypot(*outward[0])), 1e-9)
             base = self._edge(axis, end, places) + self._outward(axis, end, 0.028)
             for place, text in zip(view.project(base, box), texts, strict=True):
@@ -245,9 +251,9 @@ class Scene:
         """Which edges carry labels, and how strongly: around a quarter turn they go from one to another."""
         turn = view.azimuth % 90
         shares = {_quarter(view): 1.0}
-        if turn < FADING or turn > 90 - FADING:
-            past = 0.5 + 0.5 * (turn if turn < FADING else 90 - turn) / FADING
-            other = (_quarter(view) + (-1 if turn < FADING else 1)) % 4
+        if min(turn, 90 - turn) < self.fading:
+            past = 0.5 + 0.5 * min(turn, 90 - turn) / self.fading
+            other = (_quarter(view) + (-1 if turn < 45 else 1)) % 4
             shares = {_quarter(view): past, other: 1 - past}
         weights: dict[tuple[int, Any], float] = {}
         for quarter, share in shares.items():
@@ -255,7 +261,10 @@ class Scene:
             left = CORNERS[(quarter - 1) % 4]
             for key in ((0, y), (1, x), (2, left)):
                 weights[key] = min(1.0, weights.get(key, 0.0) + share)
-        return {key: weight for key, weight in weights.items() if weight > 0.02}
+        if view.lift[0] * self.terrain.box[2] < FLAT:
+            weights = {key: weight for key, weight in weights.items() if key[0] != 2}
+        # One side is gone before the other one comes: their words would lie on each other.
+        return {key: 2 * weight - 1 for key, weight in weights.items() if weight > 0.51}
 
     def _edge(self, axis: int, end: int, places: Array) -> Array:
         """Points of an edge of the floor along an axis."""
