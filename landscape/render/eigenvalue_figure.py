@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 LEFT, RIGHT, HEIGHT, LINE = 0.74, 0.55, 2.9, 0.145  # inches
 LOGARITHMIC_RANGE = 30
+IN_REACH = 20  # times the largest eigenvalue: a threshold farther up would flatten the curves
 HIDDEN = 0.003  # of the height: a band of half that is behind the line
 SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 ENDS = {
@@ -45,6 +46,7 @@ def eigenvalues(
     *,
     steps: Sequence[int] | None = None,
     log: bool | str = "auto",
+    threshold: Sequence[float] | Array | None = None,
     title: str | None = None,
 ) -> Figure:
     """Draw the eigenvalues of one set of eigenpairs, or how they change along a run.
@@ -61,6 +63,9 @@ def eigenvalues(
         Of a series, ascending. Default: 0, 1, 2, …
     log : bool or "auto"
         Logarithmic eigenvalues; "auto" takes them if all are positive and span more than a factor of 30.
+    threshold : (T,) float64, optional
+        Of a series: the largest eigenvalue at which the optimizer is stable, such as ``surface.paths[0].threshold`` at
+        the same steps; drawn dashed. NaN where none is right.
     title : str, optional
         Written above.
 
@@ -71,7 +76,8 @@ def eigenvalues(
     Raises
     ------
     InputError
-        Nothing to draw, steps that do not fit, an unknown suffix, or a logarithm of values that are not positive.
+        Nothing to draw, steps or a threshold that do not fit, an unknown suffix, or a logarithm of values that are not
+        positive.
 
     Examples
     --------
@@ -80,12 +86,15 @@ def eigenvalues(
     series = list(pairs) if isinstance(pairs, Sequence) else [pairs]
     places = _check(series, steps, alone=not isinstance(pairs, Sequence))
     logarithmic = _is_logarithmic(series, log)
+    bears = _check_threshold(threshold, series, places)
     if path is not None:
         check_suffix(path)
     alone = len(series) == 1 and steps is None
     facts = _facts(series[0]) if alone else _series_facts(series)
     figure, axes = _new_axes(facts, title)
-    entries = _draw_one(axes, series[0], logarithmic) if alone else _draw_series(axes, series, places, logarithmic)
+    entries = (
+        _draw_one(axes, series[0], logarithmic) if alone else _draw_series(axes, series, places, logarithmic, bears)
+    )
     name = OPERATORS.get(series[0].operator, series[0].operator)
     axes.set_ylabel(f"eigenvalue of the {name}  (loss per parameter²)", parse_math=False)
     if entries:
@@ -172,7 +181,7 @@ def _from_the_top(pairs: EigenPairs) -> int:
 
 
 def _draw_series(
-    axes: Axes, series: list[EigenPairs], places: NDArray[np.int64], logarithmic: bool
+    axes: Axes, series: list[EigenPairs], places: NDArray[np.int64], logarithmic: bool, threshold: Array | None
 ) -> list[tuple[Any, str]]:
     most = max(len(pairs) for pairs in series)
     values, residuals, done = (np.full((len(series), most), fill) for fill in (np.nan, np.nan, 0.0))
@@ -180,7 +189,8 @@ def _draw_series(
         values[row, : len(pairs)] = pairs.values
         residuals[row, : len(pairs)] = pairs.residuals
         done[row, : len(pairs)] = pairs.converged
-    _limits(axes, [values, values - residuals, values + residuals], logarithmic)
+    shown_too = [] if threshold is None else [threshold]
+    _limits(axes, [values, values - residuals, values + residuals, *shown_too], logarithmic)
     bottom, top = axes.get_ylim()
     colors = [tuple(color) for color in theme.LANDSCAPE(np.linspace(0.0, 0.62, most))]
     for rank in range(most):
@@ -203,6 +213,10 @@ def _draw_series(
     hidden = not logarithmic and float(np.nanmax(residuals)) < HIDDEN * (top - bottom)
     words = "± residual" + (" (narrower than the lines)" if hidden else "")
     entries: list[tuple[Any, str]] = [(Rectangle((0, 0), 1, 1, color=theme.QUIET, alpha=0.25, lw=0), words)]
+    if threshold is not None:
+        edge: dict[str, Any] = {"color": theme.WARNING, "linewidth": 1.0, "linestyle": (0, (4, 2))}
+        axes.plot(places, threshold, **edge, zorder=3)
+        entries.append((Line2D([], [], **edge), "stability threshold"))
     if any((~np.asarray(pairs.converged, bool)).any() for pairs in series):
         entries.append((Line2D([], [], **look), "not converged"))
     entries += _noise(axes, max(pairs.noise_floor for pairs in series), logarithmic)
@@ -317,6 +331,19 @@ def _is_logarithmic(series: list[EigenPairs], log: bool | str) -> bool:
             "with log=False"
         )
     return positive and (log is True or (log == "auto" and bool(values.max() > LOGARITHMIC_RANGE * values.min())))
+
+
+def _check_threshold(threshold: Any, series: list[EigenPairs], places: NDArray[np.int64]) -> Array | None:
+    """What the optimizer bears at each step; None where nothing is known, or where it would flatten the curves."""
+    if threshold is None:
+        return None
+    values = np.asarray(threshold, float)
+    if values.shape != places.shape:
+        raise InputError(f"a threshold of shape {values.shape} for {len(places)} sets of eigenpairs; give one for each")
+    top = max((float(np.nanmax(pairs.values)) for pairs in series if len(pairs)), default=0.0)
+    if not np.isfinite(values).any() or float(np.nanmin(values)) > IN_REACH * top:
+        return None
+    return values
 
 
 def _check(series: list[EigenPairs], steps: Sequence[int] | None, alone: bool) -> NDArray[np.int64]:

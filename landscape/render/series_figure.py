@@ -37,6 +37,7 @@ def eigenvalue_series(
     path: str | os.PathLike[str] | None = None,
     *,
     log: bool | str = "auto",
+    threshold: Array | None = None,
     title: str | None = None,
 ) -> Figure:
     """Draw eigenvalues against the step, by rank, with a band of the residuals.
@@ -48,6 +49,9 @@ def eigenvalue_series(
         Where to write the figure: .png (250 dots per inch), .svg or .pdf.
     log : bool or "auto"
         Logarithmic eigenvalues; "auto" takes them if all are positive and span more than a factor of 30.
+    threshold : (T,) float64, optional
+        The largest eigenvalue at which the optimizer is stable, such as ``surface.paths[0].threshold`` at
+        the same steps; drawn dashed. NaN where none is right.
     title : str, optional
         Written above.
 
@@ -64,7 +68,7 @@ def eigenvalue_series(
     --------
     >>> figure = eigenvalue_series(landscape.load("eigenpairs.h5"), "eigenvalues.svg")  # doctest: +SKIP
     """
-    return eigenvalues(list(series), path, steps=series.steps.tolist(), log=log, title=title)
+    return eigenvalues(list(series), path, steps=series.steps.tolist(), log=log, threshold=threshold, title=title)
 
 
 @theme.themed

@@ -110,3 +110,16 @@ def test_unusual_pairs_are_drawn_legibly(pairs, tmp_path):
 def test_bad_input(pairs, options, message):
     with pytest.raises(InputError, match=message):
         render.eigenvalues(pairs, **options)
+
+
+def test_the_stability_threshold_is_drawn_where_it_is_in_reach():
+    series = [eigen_pairs(seed=seed) for seed in range(4)]
+    threshold = np.array([12.0, 12.0, np.nan, 10.0])
+    figure = render.eigenvalues(series, threshold=threshold)
+    assert_legible(figure)
+    assert "stability threshold" in all_text(figure)
+    assert any(np.array_equal(line.get_ydata(), threshold, equal_nan=True) for line in figure.axes[0].get_lines())
+    for absent in (None, np.full(4, np.nan), np.full(4, 1e6)):
+        assert "stability threshold" not in all_text(render.eigenvalues(series, threshold=absent))
+    with pytest.raises(InputError, match=r"a threshold of shape \(2,\) for 4 sets of eigenpairs"):
+        render.eigenvalues(series, threshold=[1.0, 2.0])
