@@ -139,9 +139,12 @@ class Refinement:
         return Picture(np.where(known, given, between), np.minimum(filled, limit), error, span, logarithmic)
 
     def between(self, values: Array, known: Mask) -> Array:
-        """Other values on the same grid, interpolated between the known points as they are."""
+        """Other values on the same grid, interpolated between the known points, within the range of these."""
         exact = np.where(known & np.isfinite(values), values, np.nan)
-        return np.where(known, values, self._filled(exact, known, np.inf)[0])
+        finite = exact[np.isfinite(exact)]
+        if not len(finite):
+            return np.where(known, values, np.nan)
+        return np.where(known, values, np.clip(self._filled(exact, known, np.inf)[0], finite.min(), finite.max()))
 
     def _filled(self, exact: Array, known: Mask, limit: float) -> tuple[Array, Array, Mask]:
         """Values level by level; errors of predictions, as displayed; where some of the sources are holes."""
