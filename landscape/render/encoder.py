@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import re
 import secrets
@@ -19,6 +20,9 @@ from numpy.typing import NDArray
 
 from landscape.errors import ComputeError, InputError
 from landscape.render.video_formats import VideoFormat, append_gif_comment, format_of, read_gif_comment
+
+
+PIPE = 1 << 20  # bytes: what Linux allows everyone
 
 
 class VideoFile:
@@ -80,7 +84,15 @@ class VideoFile:
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=self._words, start_new_session=True
         )
+        self._widen_pipe()
         return self
+
+    def _widen_pipe(self) -> None:
+        """Let the pipe hold more of a frame, where the system can: fewer turns between drawing and encoding."""
+        wanted = getattr(fcntl, "F_SETPIPE_SZ", None)
+        if wanted is not None and self._process is not None and self._process.stdin is not None:
+            with contextlib.suppress(OSError):
+                fcntl.fcntl(self._process.stdin.fileno(), wanted, PIPE)
 
     def _reading(self) -> list[str]:
         """The encoder, and raw frames from its standard input."""
@@ -93,7 +105,7 @@ class VideoFile:
     def _filtering(self) -> list[str]:
         if not self.format.palette:
             return ["-an", "-vf", self.format.filters]
-        use = "paletteuse=dither=none:diff_mode=rectangle"
+        use = "paletteuse=dither=none"
         if self.samples is None:
             each = "format=rgb24,split[a][b];[a]palettegen=stats_mode=single:reserve_transparent=0[p];"
             return ["-filter_complex", f"{each}[b][p]{use}:new=1"]
@@ -105,7 +117,7 @@ class VideoFile:
         if done.returncode != 0:
             words = done.stderr.decode(errors="replace").strip()[-500:]
             raise ComputeError(f"the encoder could not choose the colours of {self.path}; it said: {words}")
-        return ["-i", palette, "-filter_complex", f"[0:v]format=rgb24[a];[a][1:v]{use}"]
+        return ["-i", palette, "-filter_complex", f"[0:v]format=rgb24[a];[a][1:v]{use}:diff_mode=rectangle"]
 
     def write(self, frame: NDArray[np.uint8]) -> None:
         """Append a frame, (height, width, 4) uint8: red, green, blue and a byte that does not count."""

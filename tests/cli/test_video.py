@@ -11,6 +11,7 @@ from landscape import cli
 from landscape.render.filming import read_configuration
 from tests.mpi_jobs import run_ranks
 from tests.render.surface_cases import densities, eigen_pairs, surface
+from tests.render.test_film_layouts import eigenvalues, series
 
 OPTIONS = ["--size", "640x360", "--frames", "11"]
 
@@ -124,3 +125,38 @@ def test_a_foreign_file_is_not_replaced_by_accident(folder, capsys):
     assert cli.run(["video", "surface.h5", *OPTIONS]) == 2
     assert "video.mp4 is no video of landscape; or pass --overwrite" in capsys.readouterr().err
     assert (folder / "video.mp4").read_bytes() == b"holiday"
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize(("layout", "name"), [("spectrum", "video.gif"), ("compare", "video.webm")])
+def test_every_layout_and_format_on_any_number_of_ranks(folder, layout, name):
+    series(3).save(folder / "series.h5")
+    eigenvalues().save(folder / "eigenvalues.h5")
+    files = {
+        "spectrum": ["series.h5"],
+        "compare": ["surface.h5", "--layout", "compare", "--eigenvalues", "eigenvalues.h5"],
+    }[layout]
+    arguments = ["video", *files, "--size", "640x360", "--frames", "5"]
+    assert cli.run([*arguments, "-o", name]) == 0
+    content = (folder / name).read_bytes()
+    for ranks in (2, 3):
+        run_ranks(ranks, ["-m", "landscape", *arguments, "-o", f"{ranks}-{name}"], folder=folder).check()
+        assert (folder / f"{ranks}-{name}").read_bytes() == content
+
+
+def test_a_series_of_densities_and_sizes_by_name(folder, capsys):
+    series(3).save(folder / "series.h5")
+    few = ["--size", "720p", "--frames", "2"]
+    assert cli.run(["video", "surface.h5", "--densities", "series.h5", *few]) == 0
+    found = read_configuration(folder / "video.mp4")
+    assert [text.partition(":")[0] for text in found["densities"]] == ["0", "100", "200"]
+    assert found["size"] == "1280x720"
+    assert cli.run(["video", "surface.h5", "--densities", "5:series.h5", *few, "-o", "other.mp4"]) == 2
+    assert "holds a series, which knows its steps" in capsys.readouterr().err
+    assert cli.run(["video", "surface.h5", "series.h5", *few, "-o", "other.mp4"]) == 2
+    assert "series.h5 holds densities; give them with --densities" in capsys.readouterr().err
+    assert cli.run(["video", "--densities", "series.h5", *few, "-o", "alone.gif"]) == 0
+    assert "2 frames of 1280 × 720, 0.1 s" in capsys.readouterr().out
+    replace(surface(), n=7).save(folder / "small.h5")
+    assert cli.run(["video", "surface.h5", "small.h5", *few, "-o", "other.mp4"]) == 2
+    assert "surface 2 does not belong to the first: its number of parameters is 7, not 2762" in capsys.readouterr().err

@@ -74,7 +74,14 @@ def test_a_frame_depends_on_its_number_only(name):
 
 
 @pytest.mark.parametrize("name", ["trajectory", "compare", "spectrum on a surface"])
-@pytest.mark.parametrize("hostile", ["TeX", "lines", "one long word", "unknown glyphs", "markup"])
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        "unknown glyphs",
+        "one long word",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("TeX", "lines", "markup")),
+    ],
+)
 def test_names_may_hold_anything(name, hostile):
     text = HOSTILE[hostile]
     record = surface(checkpoints=12)
