@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from landscape.render.relief_figure import relief
     from landscape.render.report_page import report
     from landscape.render.series_figure import density_series, eigenvalue_series
+    from landscape.render.shaded_figure import shaded
     from landscape.render.stability_figure import stability
     from landscape.render.vtk_files import export
 
@@ -26,6 +27,7 @@ _PLACES = {
     "density": "density_figure",
     "contour": "contour_figure",
     "relief": "relief_figure",
+    "shaded": "shaded_figure",
     "profile": "profile_figure",
     "eigenvalues": "eigenvalue_figure",
     "stability": "stability_figure",
@@ -41,6 +43,7 @@ __all__ = [
     "density",
     "contour",
     "relief",
+    "shaded",
     "profile",
     "eigenvalues",
     "eigenvalue_series",

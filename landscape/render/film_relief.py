@@ -112,7 +112,10 @@ class ReliefOfRuns:
             self._draw(renderer, shape)
         self.horizon.draw(self.view.azimuth)
         self._lay(np.asarray(renderer.buffer_rgba()))
-        for shape in (*self.scene.front(self.view, self.horizon), *self.scene.frame(self.view)):
+        for part in (self.scene.on_ground, self.scene.front):
+            for shape in part(self.view, self.horizon):
+                self._draw(renderer, shape)
+        for shape in self.scene.frame(self.view):
             self._draw(renderer, shape)
         for trail in self.trails:
             for shape in trail.shapes(step):

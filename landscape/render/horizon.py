@@ -95,6 +95,8 @@ class Horizon:
         Column and row of the picture where the middle of the floor appears: the corner between four pixels.
     picture : (rows, columns, 4) uint8
         The last one drawn, with its colours multiplied by the fourth channel, the part of each pixel that is covered.
+    hatched : tuple of (p,) int
+        Rows and columns of its pixels that show a hole.
 
     Examples
     --------
@@ -122,6 +124,8 @@ class Horizon:
         self._heights = Pictures.fromarray(np.pad(heights, BORDER, mode="edge"))
         texture = terrain.texture.copy()
         self._holes = bool(terrain.open.any())
+        nothing = np.zeros(0, np.intp)
+        self.hatched = nothing, nothing
         texture[terrain.open] = (*HOLE, OPEN)
         self._hole = np.array([(*HOLE, OPEN)], np.uint8).view(np.uint32)[0, 0]
         self._texture = Pictures.fromarray(texture)
@@ -206,6 +210,7 @@ class Horizon:
         striped = (row + column) % period < 0.22 * period
         self.picture[row, column, :3] = np.where(striped[:, None], STRIPE, HOLE)
         self.picture[row, column, 3] = 255
+        self.hatched = row, column
 
     def _samples(self, count: int, lanes: int, origin: tuple[float, float]) -> tuple[Packed, Single]:
         """Colour, and height in rows of samples, along lines that begin at a distance and a place to the right."""

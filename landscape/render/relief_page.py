@@ -51,6 +51,8 @@ class ReliefPage:
     azimuth, elevation : float, optional
         Default: from where most of the runs (without runs, of the lowest points) can be seen.
     title : str, optional
+    hidden : bool
+        Whether the ways behind hills will be drawn: whether the legend has a word for them.
 
     Attributes
     ----------
@@ -60,10 +62,17 @@ class ReliefPage:
     """
 
     def __init__(
-        self, surface: Surface, shown: Heights, azimuth: float | None, elevation: float | None, title: str | None
+        self,
+        surface: Surface,
+        shown: Heights,
+        azimuth: float | None,
+        elevation: float | None,
+        title: str | None,
+        *,
+        hidden: bool = True,
     ) -> None:
         check_relief(surface, shown, azimuth, elevation)
-        self.surface, self.shown = surface, shown
+        self.surface, self.shown, self._hidden = surface, shown, hidden
         box, _ = box_of(surface)
         rough = terrain(surface, shown, box, 100, 0.0)
         angles = still_view(rough, Ground(surface, rough)(surface.path_coordinates), azimuth, elevation)
@@ -106,12 +115,15 @@ class ReliefPage:
         self.axes.imshow(straight, extent=extent, aspect="auto", zorder=2, interpolation="antialiased")
         self.axes.set(xlim=(0, theme.WIDTH * DOTS), ylim=(self.figure.get_size_inches()[1] * DOTS, 0))
 
-    def finish(self, *, runs: bool = True) -> Figure:
-        """Draw what lies in front of the ground: its sides, level lines, runs and numbers."""
+    def finish(self, *, on_ground: bool = True) -> Figure:
+        """Draw the sides of the ground and the numbers, and what lies on it: level lines, runs."""
+        if on_ground:
+            self._draw(self.scene.on_ground(self.view, self.horizon), 3)
         self._draw(self.scene.front(self.view, self.horizon), 3)
         self._draw(self.scene.frame(self.view), 4)
-        if runs:
+        if on_ground:
             self._draw_runs()
+        self._draw_markers()
         for label in self.scene.labels(self.view):
             size = theme.BODY if label.name else theme.BODY - 1
             words = theme.shortened(label.text, size, 1.6)
@@ -128,7 +140,7 @@ class ReliefPage:
             )
         return self.figure
 
-    def markers(self) -> None:
+    def _draw_markers(self) -> None:
         """Draw where the runs begin and end."""
         for index, run in enumerate(self.surface.paths):
             style = run_style(index)
@@ -143,7 +155,6 @@ class ReliefPage:
             line = RunOnRelief(self.ground, run, run_style(index), width=RUN)
             shapes, _ = line.shapes(self.view, self.horizon, FINER * LIFT)
             self._draw(shapes, 5, f"run {index}")
-        self.markers()
 
     def _draw(self, shapes: Iterable[Shape], order: float, name: str = "") -> None:
         for shape in shapes:
@@ -188,7 +199,7 @@ class ReliefPage:
         for index, run in enumerate(self.surface.paths):
             style = run_style(index)
             entries.append((RunHandle(style), run_text(run, style, LEGEND, theme.WIDTH - 0.8)))
-        if entries:
+        if entries and self._hidden:
             dashes = Line2D([], [], color=theme.QUIET, linewidth=0.8, linestyle=(0, (2, 1.5)))
             entries.append((dashes, "behind a hill"))
         return entries + hole_entry(self.shown)

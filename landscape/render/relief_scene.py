@@ -124,6 +124,11 @@ class Scene:
         Degrees above the plane: the lower, the more heights can be written.
     fading : float
         Degrees around a quarter turn within which labels go from one side of the box to the other.
+
+    Attributes
+    ----------
+    levels : list of (Lines, Color, float)
+        Lines of equal height, in groups of one colour and width.
     """
 
     def __init__(
@@ -140,7 +145,7 @@ class Scene:
         self.height_name = f"{shown.name}{' (logarithmic)' if shown.logarithmic else ''}"
         self.bands = np.array([0.0, 1.0]) if shown.constant else np.clip(shown.position(shown.levels), 0, 1)
         self._constant = shown.constant
-        self._levels = [] if shown.constant else self._level_lines(shown)
+        self.levels = [] if shown.constant else self._level_lines(shown)
         along = np.linspace(0, 1, BORDER)
         self._borders = {(axis, end): _border(terrain, axis, end, along) for axis in (0, 1) for end in (0, 1)}
 
@@ -166,14 +171,16 @@ class Scene:
             lines += [_on_wall(axis, far[axis], np.array([[0, mark], [1, mark]])) for mark in self.marks[0]]
         yield self._line(view, lines, GRID, 0.8)
 
-    def front(self, view: View, horizon: Horizon) -> Iterator[Shape]:
-        """The sides of the terrain that face the viewer, its rim, and level lines where they are in sight."""
-        box = self.terrain.box
-        for lines, color, width in self._levels:
-            seen = horizon.sees(lines.points, LIFT)
-            path = lines.path(view.project(lines.points, box), seen)
+    def on_ground(self, view: View, horizon: Horizon) -> Iterator[Shape]:
+        """Level lines where they are in sight."""
+        for lines, color, width in self.levels:
+            path = lines.path(view.project(lines.points, self.terrain.box), horizon.sees(lines.points, LIFT))
             if path is not None:
                 yield Shape(path, color, width)
+
+    def front(self, view: View, horizon: Horizon) -> Iterator[Shape]:
+        """The sides of the terrain that face the viewer, and its rim where it is in sight."""
+        box = self.terrain.box
         near = CORNERS[_quarter(view)]
         for axis in (0, 1):
             border = self._borders[axis, 1 - near[axis]]
