@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from landscape.errors import ComputeError, InputError
 from landscape.render.video_formats import VideoFormat, append_gif_comment, format_of, read_gif_comment
 
-
 PIPE = 1 << 20  # bytes: what Linux allows everyone
 
 

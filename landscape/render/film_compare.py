@@ -115,7 +115,7 @@ class CompareFilm(Stage):
                 place = left + len(panels) % len(columns) * (across + GAP)
                 panels.append(self._panel(column, index, (place, bottom, across, height), last=run is runs[-1]))
         for place, column in enumerate(columns):
-            words = column.heading + (" (logarithmic)" if panels[place].logarithmic else "")
+            words = column.heading + (" (log)" if panels[place].logarithmic else "")
             words = theme.shortened(words, SMALL, (across + min(GAP, MARGIN) - 20) / 100)
             self.text(left + place * (across + GAP), top, words, fontsize=SMALL, color=theme.QUIET, va="top")
         notes = [f"and {count(len(self.runs) - SHOWN)} more on the map"] if len(self.runs) > SHOWN else []

@@ -75,7 +75,7 @@ class DensityPanel:
         bottom = self.axes.bbox.y0
         self._outlines, self._stems = [], []
         for curve, values, height in zip(self.curves, self.eigenvalues, self.heights, strict=True):
-            outline = transform.transform(np.column_stack([self.x, np.maximum(curve, floor)]))
+            outline = transform.transform(np.column_stack([self.x, np.maximum(curve, floor / 2)]))
             self._outlines.append(np.asarray(outline))
             tops = np.asarray(transform.transform(np.column_stack([values, np.full(len(values), height)])))
             self._stems.append([np.array([[x, bottom], [x, y]]) for x, y in tops])

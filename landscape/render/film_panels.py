@@ -102,8 +102,9 @@ class CurvePanel:
             room = axes.get_window_extent().width / axes.get_figure().dpi + 0.3  # type: ignore[union-attr]
             suffixes = (" (logarithmic)", " (log)") if self.logarithmic else ("",)
             fitting = [suffix for suffix in suffixes if theme.text_width(heading + suffix, BODY) <= room]
-            heading += (fitting or suffixes[-1:])[0]
-            axes.set_title(theme.shortened(heading, BODY, room), pad=10, parse_math=False)
+            suffix = (fitting or suffixes[-1:])[0]
+            heading = theme.shortened(heading, BODY, room - theme.text_width(suffix, BODY))
+            axes.set_title(heading + suffix, pad=10, parse_math=False)
         for curve in behind:
             axes.plot(curve.steps, curve.values, color=pale(curve.color), linewidth=curve.width, linestyle=curve.dashes)
         for curve in self.curves:

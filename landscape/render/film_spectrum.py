@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 Image = NDArray[np.uint8]
-RIGHT_COLUMN = 470  # pixels of a picture of 1080 lines
+RIGHT_COLUMN = 500  # pixels of a picture of 1080 lines
 CURVE, MAP, BOTTOM, BETWEEN = 420.0, 330.0, 110.0, 30.0
 PALE = 0.72  # how far the part of the map that is still to come is mixed with white
 LEVEL = 0.95  # of the band
