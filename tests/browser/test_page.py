@@ -190,6 +190,23 @@ def test_theme_follows_the_system_and_the_button(open_page, report, scheme):
         assert page.complaints() == []
 
 
+def test_figures_follow_the_size_of_the_window(open_page, report):
+    area = "document.querySelector('#panel-1 .plot')._fullLayout._size"
+    with open_page(report, *SIZES["desktop"]) as page:
+        page.show(1)
+        wide = page.run(f"return {area}.w")
+        for name in ("phone", "laptop", "desktop"):
+            width, height = SIZES[name]
+            metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+            page.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+            page.show(1)
+            page.wait("(p => p._fullLayout.width === p.clientWidth)(document.querySelector('#panel-1 .plot'))")
+            place = page.run("return document.querySelector('#panel-1 .plot').clientWidth")
+            assert 0.6 * place < page.run(f"return {area}.w") < place
+        assert page.run(f"return {area}.w") == pytest.approx(wide, rel=0.02)
+        assert page.complaints() == []
+
+
 @pytest.mark.parametrize("name", SIZES)
 def test_no_horizontal_scrolling(open_page, report, name):
     width, height = SIZES[name]

@@ -314,7 +314,10 @@ def _waterfall(film: Film, view: _View, steps: NDArray[np.int64], rows: Array) -
         f"Map of the density over eigenvalue and step. The largest eigenvalue begins at {number(largest[0])}, ends at "
         f"{number(largest[-1])} and is at most {number(max(largest))}."
     )
-    facts = ["each row is one measured density, reaching half-way to the next; colours are logarithmic"]
+    facts = [
+        "each row is one measured density, reaching half-way to the next",
+        "colours: share of the eigenvalues per unit of λ, logarithmic",
+    ]
     return Panel(f"Density over training{whose}", words, data, layout, [cursor_move(0, steps, "y")], facts)
 
 

@@ -20,8 +20,10 @@
   const CALM_PAUSE = 500; // where less motion is wanted
   const TURN = Math.PI / 18;
   const MANY = 3.5; // powers of ten, from which on they alone are written out
+  const AXIS = 46; // pixels for numbers and title of the horizontal axis
+  const BAR = 46; // for a bar of colours that lies above
   const NARROW = 480; // pixels of a figure
-  const NARROWED = 1.4; // so much farther is the viewer there, for the labels at the sides
+  const ROOM = 1.4; // width over height that a landscape needs; in less the viewer is farther, for the labels at its sides
 
   // ---- numbers -------------------------------------------------------------------------------------------------
 
@@ -122,9 +124,10 @@
   function look(panel) {
     const narrow = panel.place.clientWidth < NARROW;
     const general = {
-      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", autosize: true, uirevision: "kept",
+      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", uirevision: "kept",
+      width: panel.place.clientWidth, height: panel.place.clientHeight,
       font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: "@ink" },
-      margin: panel.space ? { l: 0, r: 0, t: 0, b: 0 } : { l: 10, r: 10, t: 8, b: 10 },
+      margin: panel.space ? { l: 0, r: 0, t: 0, b: 0 } : { l: 10, r: 10, t: lying(panel) ? BAR : 8, b: AXIS },
       hoverlabel: { bgcolor: "@card", bordercolor: "@quiet", font: { color: "@ink", size: 12 }, align: "left" },
       dragmode: panel.space ? "orbit" : prefers("pointer: coarse").matches ? false : "zoom",
     };
@@ -135,13 +138,17 @@
       };
       general.scene = { xaxis: wall, yaxis: wall, zaxis: wall };
     } else {
-      general.xaxis = axisLook();
+      general.xaxis = { ...axisLook(), automargin: false };
       general.yaxis = axisLook();
     }
     const layout = merged(general, panel.layout);
     if (layout.yaxis?.type === "log") Object.assign(layout.yaxis, decades(panel) < MANY ? { tickformat: "~g" } : { dtick: 1 });
     if (narrow && layout.yaxis?.scaleanchor) layout.yaxis.constraintoward = "top";
-    if (narrow && panel.space) layout.scene.camera.eye = scaled(layout.scene.camera.eye, NARROWED);
+    if (panel.space) {
+      const factor = Math.max(1, (ROOM * panel.place.clientHeight) / panel.place.clientWidth);
+      const { camera } = layout.scene;
+      layout.scene = { ...layout.scene, camera: { ...camera, eye: scaled(camera.eye, factor) } };
+    }
     return colored(layout);
   }
 
@@ -156,19 +163,27 @@
     return { x: eye.x * factor, y: eye.y * factor, z: eye.z * factor };
   }
 
+  // Whether the bar of the colours lies above the figure, for want of room beside it.
+  function lying(panel) {
+    return panel.place.clientWidth < NARROW && panel.data.some((trace) => trace.colorbar);
+  }
+
   function traces(panel) {
     return colored(panel.data).map((trace) => {
       if (!trace.colorbar) return trace;
       const bar = { tickfont: { size: 11 }, outlinewidth: 0, title: { font: { size: 12 } } };
-      const above = { orientation: "h", x: 0.5, xanchor: "center", y: 1.03, yanchor: "bottom", len: 1, thickness: 10 };
-      const lying = panel.place.clientWidth < NARROW ? above : {};
-      return { ...trace, colorbar: merged(merged(bar, trace.colorbar), lying) };
+      // In the container's frame it moves no margins, which then would have to be found by trial.
+      const above = {
+        orientation: "h", x: 0.5, xanchor: "center", xref: "paper", yref: "container", y: 1, yanchor: "top", len: 1,
+        thickness: 10, ypad: 4, title: { text: "" }, // which stands in the panel's title or below
+      };
+      return { ...trace, colorbar: merged(merged(bar, trace.colorbar), lying(panel) ? above : {}) };
     });
   }
 
   // ---- panels --------------------------------------------------------------------------------------------------
 
-  const CONFIGURATION = { displayModeBar: false, responsive: true, doubleClick: "reset", showTips: false };
+  const CONFIGURATION = { displayModeBar: false, responsive: false, doubleClick: "reset", showTips: false };
 
   function canDrawInSpace() {
     try {
@@ -236,6 +251,8 @@
       panel.absent = true;
       return;
     }
+    panel.width = panel.place.clientWidth;
+    panel.height = panel.place.clientHeight;
     await Plotly.newPlot(panel.place, traces(panel), look(panel), CONFIGURATION);
     if (!panel.ready) panel.place.addEventListener("dblclick", () => panel.space && reset(panel));
     panel.ready = true;
@@ -261,9 +278,21 @@
 
   function redraw(panel) {
     if (!panel.ready || panel.absent) return;
-    const layout = look(panel);
+    const layout = { ...look(panel), width: panel.width, height: panel.height };
     if (panel.space && panel.place.layout.scene.camera) layout.scene.camera = panel.place.layout.scene.camera;
     Plotly.react(panel.place, traces(panel), layout, CONFIGURATION);
+  }
+
+  // Margins of another size would stay in a figure that is only changed: it is made anew.
+  function fit(panel) {
+    const { clientWidth: width, clientHeight: height } = panel.place;
+    if (!panel.ready || panel.absent || !width || (panel.width === width && panel.height === height)) return;
+    const camera = panel.space && (panel.width < NARROW) === (width < NARROW) && panel.place.layout.scene.camera;
+    panel.width = width;
+    panel.height = height;
+    const layout = look(panel);
+    if (camera) layout.scene.camera = camera;
+    Plotly.newPlot(panel.place, traces(panel), layout, CONFIGURATION).catch(fail);
   }
 
   function show(panel) {
@@ -364,6 +393,12 @@
   }, { rootMargin: "300px" });
   panels.forEach((panel) => observer.observe(panel.figure));
 
+  // A figure has the size of its place; a narrow one has another look.
+  const sizes = new ResizeObserver((entries) => {
+    for (const entry of entries) fit(panels.find((panel) => panel.place === entry.target));
+  });
+  panels.forEach((panel) => sizes.observe(panel.place));
+
   // ---- time ----------------------------------------------------------------------------------------------------
 
   let waiting = 0;
@@ -438,10 +473,16 @@
     setTheme(chosen);
   });
   prefers("prefers-color-scheme: dark").addEventListener("change", () => setTheme(themeNow()));
+  // The page takes the width of the paper before the printer sees it: figures are not drawn again in between.
   window.addEventListener("beforeprint", () => {
+    document.documentElement.classList.add("paper");
     setTheme("light");
     panels.forEach(show);
+    panels.forEach(fit);
   });
-  window.addEventListener("afterprint", () => setTheme(themeNow()));
+  window.addEventListener("afterprint", () => {
+    document.documentElement.classList.remove("paper");
+    setTheme(themeNow());
+  });
   setTheme(themeNow());
 })();

@@ -79,7 +79,7 @@ def hover(run: PathOnSurface, kept: NDArray[np.int64]) -> list[list[Any]]:
 
 def marker(index: int) -> dict[str, Any]:
     """Where a run is at the time of the slider: a circle of a fixed size on the screen."""
-    style = run_style(index)
+    style, radius = run_style(index), max(9.0 - 1.8 * index, 4.0)  # runs begin at the same place: none hides the others
     return {
         "type": "circle",
         "layer": "above",
@@ -89,10 +89,10 @@ def marker(index: int) -> dict[str, Any]:
         "ysizemode": "pixel",
         "xanchor": 0,
         "yanchor": 0,
-        "x0": -8,
-        "x1": 8,
-        "y0": -8,
-        "y1": 8,
+        "x0": -radius,
+        "x1": radius,
+        "y0": -radius,
+        "y1": radius,
         "fillcolor": style.bright,
         "line": {"color": "#FFFFFF" if style.bright != "#FFFFFF" else style.dark, "width": 2.5},
     }
