@@ -14,6 +14,7 @@ import pytest
 
 from landscape import render
 from landscape.errors import InputError
+from landscape.records import DensitySeries
 from landscape.render.report_page import packing
 from tests.render.report_cases import HOSTILE, N, Run, densities, density_series, everything
 from tests.render.surface_cases import UNUSUAL, surface, with_holes
@@ -102,6 +103,29 @@ def test_densities_that_name_their_step_move(tmp_path):
     assert data["moments"] == [0, 100, 200, 300]
     assert [panel["moves"][0]["steps"] for panel in data["panels"]] == [[0, 100, 200, 300]] * 2
     assert page_of([replace(one, provenance={}) for one in records], tmp_path).data["moments"] == []
+
+
+def test_of_several_densities_at_a_step_the_most_accurate_is_drawn(tmp_path):
+    (_, coarse), (_, fine) = densities(2)
+    provenance = {"step": 5, "run": "SGD"}
+    records = [replace(coarse, error=0.3, provenance=provenance), replace(fine, error=0.1, provenance=provenance)]
+    for given in (records, records[::-1]):
+        page = page_of(given, tmp_path)
+        stems = page.data["panels"][0]["data"][2]["x"]
+        assert np.allclose(sorted({value for value in stems if value is not None}), fine.eigenvalues)
+        assert "the most accurate is drawn; 1 left out" in "".join(page.text)
+
+
+def test_long_series_are_thinned_and_the_page_says_so(tmp_path):
+    one = densities(1)[0][1]
+    zeros = np.zeros(150)
+    series = DensitySeries.of(
+        [one] * 150, steps=np.arange(150), loss=zeros, losses=zeros, learning_rates=zeros,
+        theta_sha256=np.array([""] * 150), run="SGD",
+    )  # fmt: skip
+    page = page_of(series, tmp_path)
+    assert "drawn at 120 of 150 moments" in "".join(page.text)
+    assert (page.data["moments"][0], page.data["moments"][-1], len(page.data["moments"])) == (0, 149, 120)
 
 
 @pytest.mark.parametrize("values", [[1.0, np.nan, np.inf, -2.5], [[1e-30, 3.0], [4.0, 5e30]]])

@@ -186,6 +186,7 @@ def eigenvalue_panel(series: EigenSeries, threshold: tuple[NDArray[np.int64], Ar
         f"residuals at most {number(float(np.nanmax(series.residuals, initial=0)), 2)}"
     ]
     facts.append("curves by rank: eigenvalues that cross change curves")
+    facts += filter(None, [_thinned_note("eigenvalues", len(series), len(kept))])
     if threshold is not None and np.isfinite(threshold[1]).any():
         data.append(
             line("stability threshold of the optimizer", threshold[0], threshold[1], "@warning", dash="dash", width=1.6)
@@ -278,6 +279,7 @@ def stability_panel(record: Stability, name: str) -> Panel:
         for step, value, off, limit in zip(steps, sharp, residuals, bound, strict=True)
     ]
     facts = [f"{name}: {record.optimizer}, threshold {record.rule}", "band: within the residual there is an eigenvalue"]
+    facts += filter(None, [_thinned_note("sharpness", len(record), len(kept))])
     above = int((record.sharpness > record.threshold).sum())
     warnings = [f"above the threshold at {count(above)} of {plural(len(record), 'measurement')}"] if above else []
     layout = _over_steps(value_axis("sharpness", is_logarithmic(np.concatenate([sharp, bound]), 30)))

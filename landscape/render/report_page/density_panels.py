@@ -35,11 +35,25 @@ class Film:
     ----------
     run, operator : str
     moments : list of (step, density)
+    given, worse : int
+        How many steps there were before some were left out, and how many densities of a step that has a better one.
     """
 
     run: str
     operator: str
     moments: list[tuple[int, SpectralDensity]] = field(default_factory=list)
+    given: int = 0
+    worse: int = 0
+
+    def add(self, step: int, density: SpectralDensity) -> None:
+        """One density for each step: that with the smallest predicted error."""
+        for index, (other, there) in enumerate(self.moments):
+            if other == step:
+                self.worse += 1
+                if density.error < there.error or not isfinite(there.error):
+                    self.moments[index] = step, density
+                return
+        self.moments.append((step, density))
 
 
 def films(densities: Sequence[SpectralDensity], series: Sequence[DensitySeries]) -> tuple[list[Film], list[int]]:
@@ -48,13 +62,14 @@ def films(densities: Sequence[SpectralDensity], series: Sequence[DensitySeries])
     static = []
 
     def add(run: str, step: int, density: SpectralDensity) -> None:
-        film = found.setdefault((run, density.operator), Film(run, density.operator))
-        if step not in [one for one, _ in film.moments]:
-            film.moments.append((step, density))
+        found.setdefault((run, density.operator), Film(run, density.operator)).add(step, density)
 
     for one in series:
-        for at in thinned(len(one), MOMENTS):
+        kept = thinned(len(one), MOMENTS)
+        for at in kept:
             add(one.run, int(one.steps[at]), one[int(at)])
+        if len(kept):
+            found[one.run, one[0].operator].given += len(one) - len(kept)
     for index, density in enumerate(densities):
         step = density.provenance.get("step")
         if isinstance(step, (int, np.integer)) and not isinstance(step, bool):
@@ -63,6 +78,7 @@ def films(densities: Sequence[SpectralDensity], series: Sequence[DensitySeries])
             static.append(index)
     for film in found.values():
         film.moments.sort(key=lambda moment: moment[0])
+        film.given += len(film.moments)
         film.moments = [film.moments[at] for at in thinned(len(film.moments), MOMENTS)]
     return list(found.values()), static
 
@@ -259,6 +275,10 @@ def _moving(
     moves.append(words_move(steps, [_at(step, density, film.run) for step, density in film.moments]))
     missed = sum(1 for one in densities if isfinite(one.error) and not one.converged)
     facts = [f"{plural(len(steps), 'moment')}, n = {count(densities[0].n)}", view.smoothing]
+    if film.given > len(steps):
+        facts.append(f"drawn at {count(len(steps))} of {plural(film.given, 'moment')}")
+    if film.worse:
+        facts.append(f"of several densities at a step the most accurate is drawn; {count(film.worse)} left out")
     if any(len(density.eigenvalues) > STEMS for density in densities):
         facts.append(f"of the resolved eigenvalues at most {STEMS} are drawn, the largest in magnitude")
     warnings = (

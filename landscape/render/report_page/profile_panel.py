@@ -46,6 +46,8 @@ def profile_panel(profile: Profile, name: str) -> Panel:
         )
     where, lowest = profile.lowest
     facts = [f"{name}: {plural(len(profile.s), 'point')}, n = {count(profile.n)}", profile.axis_source]
+    if len(kept) < len(profile.s):
+        facts.append(f"drawn at {count(len(kept))} of {plural(len(profile.s), 'point')}")
     if np.isfinite(lowest):
         facts.append(f"lowest loss {number(lowest)} at {number(where)}")
     if np.isfinite(profile.curvature):
