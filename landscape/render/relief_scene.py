@@ -219,7 +219,8 @@ class Scene:
                 for place, text in zip(view.project(base, box), self.marks[1], strict=True):
                     yield Label(text, place - [0.020 * view.scale, 0], np.array([-1.0, 0]), strength)
                 top = view.project(np.array([*corner, 1.0]), box)
-                yield Label(self.height_name, top - [0, 0.035 * view.scale], np.array([0.0, -1]), strength, True)
+                corner_of_name = top + np.array([0.04, -0.05]) * view.scale  # above the axis, beside the ground
+                yield Label(self.height_name, corner_of_name, np.array([-1.0, 0]), strength, True)
                 continue
             places, texts = self.ticks[axis]
             middle = self._edge(axis, end, np.array([0.5]))
