@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from landscape.curvature import Hessian
 from landscape.errors import ComputeError, InputError
+from landscape.geometry.products import product
 from landscape.objective import Objective
 
 Array = NDArray[np.float64]
@@ -58,16 +59,15 @@ def quadratic(objective: Objective, directions: Array, curvature: Array | None =
     """
     try:
         loss = objective.loss()
-        slope = objective.gradient().double().cpu()
-        rows = torch.from_numpy(np.array(directions, dtype=np.float64))
+        slope = objective.gradient().double().cpu().numpy()
+        rows = np.array(directions, dtype=np.float64)
         if curvature is None:
             hessian = Hessian(objective)
-            columns = rows.T.to(hessian.device, hessian.dtype).contiguous()
-            products = (hessian @ columns).double().cpu()
-            square = (rows @ products).numpy()
+            columns = torch.from_numpy(rows).T.to(hessian.device, hessian.dtype).contiguous()
+            square = product(rows, (hessian @ columns).double().cpu().numpy())
             square = (square + square.T) / 2
         else:
             square = np.diag(np.asarray(curvature, float))
-        return Quadratic(loss, (rows @ slope).numpy(), square)
+        return Quadratic(loss, product(rows, slope[:, None])[:, 0], square)
     except (InputError, ComputeError):
         return None

@@ -22,8 +22,12 @@ TOLERANCE = 0.01
 LOGARITHMIC_RANGE = 20.0
 # … up to this quantile.
 DISPLAYED = 0.95
-# Gaps between the lines that are always computed, and the gaps from which these are predicted, for their errors.
+# Gaps between the lines that are always computed, and the fewest of them; from every second one of these the others are
+# predicted, to see how wrong predictions are.
 WIDEST_GAP = 4
+FEWEST_LINES = 20
+# The level of these lines; before it is what they are predicted from.
+FIRST = 1
 # Points that a cubic goes through.
 STENCIL = 4
 # The error of a prediction over the largest one around it on the level before: 1/16 where the loss is smooth, 1/2 at a
@@ -89,13 +93,10 @@ class Refinement:
 
     def __init__(self, nx: int, ny: int, tolerance: float = TOLERANCE) -> None:
         self.nx, self.ny, self.tolerance = nx, ny, tolerance
-        columns, rows = _levels(nx), _levels(ny)
-        # The shorter axis has fewer levels: it begins with its finest lines.
-        count = max(len(columns), len(rows))
-        self._columns = [*columns[:1] * (count - len(columns)), *columns]
-        self._rows = [*rows[:1] * (count - len(rows)), *rows]
+        # As many for both axes: points that are dense along one only do not see a kink from all sides.
+        count = min(len(_levels(nx)), len(_levels(ny)))
+        self._columns, self._rows = (_measured(_levels(number)[-count:]) for number in (nx, ny))
         self._gaps = [_gap(one, other) for one, other in zip(self._columns, self._rows, strict=True)]
-        self.first = next(index for index, gap in enumerate(self._gaps) if gap <= WIDEST_GAP)
 
     def wanted(self, values: Array, known: Mask) -> Mask:
         """The points of the next round, (ny, nx); none when the picture is right.
@@ -108,13 +109,13 @@ class Refinement:
             What is computed by the rounds so far.
         """
         start = np.zeros((self.ny, self.nx), bool)
-        start[np.ix_(self._rows[self.first], self._columns[self.first])] = True
+        start[np.ix_(self._rows[FIRST], self._columns[FIRST])] = True
         if not known[start].all():
             return start & ~known
         picture = self.picture(values, known)
         if picture.span == 0 and np.isfinite(picture.error).all():
             return np.zeros_like(start)
-        for level in range(self.first + 1, len(self._gaps)):
+        for level in range(FIRST + 1, len(self._gaps)):
             here = np.zeros_like(start)
             here[np.ix_(self._rows[level], self._columns[level])] = True
             found = here & ~known & ~(picture.error <= self.tolerance * picture.span)
@@ -171,18 +172,19 @@ class Refinement:
 
     def _spread(self, surplus: Array, known: Mask) -> Array:
         """What the errors of predictions around a point say of its own."""
-        error = np.zeros(surplus.shape)
-        for level in range(self.first, len(self._gaps)):
+        error, expected = np.zeros(surplus.shape), np.zeros(surplus.shape)
+        for level in range(FIRST, len(self._gaps)):
             here = np.zeros(surplus.shape, bool)
             here[np.ix_(self._rows[level], self._columns[level])] = True
-            if level:
-                here[np.ix_(self._rows[level - 1], self._columns[level - 1])] = False
+            here[np.ix_(self._rows[level - 1], self._columns[level - 1])] = False
             seen, reach = here & known, self._gaps[level]
-            # Where points of this level are computed, their errors replace what coarser ones let expect.
+            around = _largest_around(np.where(seen, surplus, 0.0), reach)
+            # Of a point beside computed ones of its level: no less than theirs, nor where the axes' orders differ.
+            own = np.maximum(expected, np.maximum(around, surplus))
+            error = np.where(here & ~known, own, error)
+            # On the next level, what this one was off by counts where it was computed.
             fresh = _largest_around(seen.astype(float), reach) > 0
-            error = np.where(fresh, DECAY * _largest_around(np.where(seen, surplus, 0.0), reach), error)
-            # Elsewhere the two orders in which the axes can be taken may differ.
-            error = np.maximum(error, np.where(here & ~known, surplus, 0.0))
+            expected = np.where(fresh, DECAY * around, expected)
         return error
 
 
@@ -202,12 +204,22 @@ def _logarithm(values: Array) -> Array:
 
 
 def _levels(count: int) -> list[NDArray[np.int64]]:
-    """Indices of the lines of each level, from the coarsest, which has at least four where there are as many."""
+    """Indices of the lines of each level, from those that are always computed to all of them."""
     lines = [np.arange(count)]
-    while len(lines[0]) >= 2 * STENCIL and _gap(lines[0], lines[0]) < 2 * WIDEST_GAP:
-        coarser = lines[0][::2]
-        lines.insert(0, coarser if coarser[-1] == count - 1 else np.append(coarser, count - 1))
+    while _gap(lines[0], lines[0]) < WIDEST_GAP and len(lines[0]) > 2 * FEWEST_LINES:
+        lines.insert(0, _every_second(lines[0]))
     return lines
+
+
+def _measured(lines: list[NDArray[np.int64]]) -> list[NDArray[np.int64]]:
+    """With a level before the first, from which errors are measured; where all lines are computed, there are none."""
+    return [_every_second(lines[0]) if len(lines) > 1 else lines[0], *lines]
+
+
+def _every_second(lines: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Every second line, and the last."""
+    coarser = lines[::2]
+    return coarser if coarser[-1] == lines[-1] else np.append(coarser, lines[-1])
 
 
 def _gap(columns: NDArray[np.int64], rows: NDArray[np.int64]) -> int:

@@ -99,8 +99,9 @@ def loss_surface(
     adaptive : bool
         Compute only the points that the picture needs, and interpolate the others, so that what a figure displays (the
         logarithm where the loss spans more than a factor of 20, up to the 95th percentile) is within 1 % of its range.
-        Which are computed is in ``evaluated``, the estimated error in ``loss_error``. Smooth surfaces need a tenth of a
-        grid of 101 × 101 (``tools/bench surface``).
+        Which are computed is in ``evaluated``, the estimated error in ``loss_error``; metrics and quantities are
+        interpolated between the same points, without an estimate. Smooth surfaces need a tenth of a grid of 101 × 101
+        (``tools/bench surface``); where the loss jumps, every point is computed.
     state : path, optional
         Folder for the points of the unfinished surface; an existing one is continued.
     checkpoint_seconds : float

@@ -59,16 +59,18 @@ def main() -> None:
         checkpoint_seconds=0,
         progress=progress,
     )
-    numbers = {"adaptive": True, "quantities": ["gradient_norm", "lambda_max"], "batchnorm": "recompute", "model": True}
+    numbers = {"quantities": ["gradient_norm", "lambda_max"], "batchnorm": "recompute", "model": True}
     small = zoo.build("digits-cnn", epochs=0, samples=30)
-    refined = ls.loss_surface(small, ls.Plane.random(small), resolution=12, test=objective, **numbers)
+    beside = ls.loss_surface(small, ls.Plane.random(small), resolution=4, test=objective, **numbers)
+    refined = ls.loss_surface(small, ls.Plane.random(small), resolution=41, adaptive=True)
     line = ls.loss_profile(small, ls.Plane.random(small), points=5, subsamples=6)
     digest = hashlib.sha256(b"".join(np.ascontiguousarray(getattr(surface, name)).tobytes() for name in ARRAYS))
     for values in (
         surface.metrics["accuracy"],
         refined.loss,
-        refined.model,
-        *refined.metrics.values(),
+        refined.loss_error,
+        beside.model,
+        *beside.metrics.values(),
         line.loss,
         line.samples,
     ):

@@ -204,10 +204,9 @@ class Surface(Record):
 
     @property
     def lowest(self) -> tuple[float, float, float]:
-        """x, y and loss of the lowest grid point; NaN if there is no finite one."""
-        if self.holes == self.loss.size:
+        """x, y and loss of the lowest grid point that was computed; NaN if there is no finite one."""
+        known = np.isfinite(self.loss) & self.evaluated
+        if not known.any():
             return float("nan"), float("nan"), float("nan")
-        row, column = np.unravel_index(
-            np.nanargmin(np.where(np.isfinite(self.loss), self.loss, np.nan)), self.loss.shape
-        )
+        row, column = np.unravel_index(np.argmin(np.where(known, self.loss, np.inf)), self.loss.shape)
         return float(self.x[column]), float(self.y[row]), float(self.loss[row, column])
