@@ -176,6 +176,28 @@ def test_an_exception_leaves_what_was_recorded(tmp_path):
     assert not run.complete and run.steps.tolist() == [0, 1, 2, 3, 4]
 
 
+def test_a_training_that_goes_on_goes_on_in_the_recording(tmp_path):
+    import lightning
+
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
+
+    def trainer(epochs, **options):
+        callback = ls.bridges.LightningRecorder(tmp_path / "run.h5", **options)
+        return lightning.Trainer(max_epochs=epochs, callbacks=[callback], enable_checkpointing=False, **quiet)
+
+    first = trainer(1)
+    first.fit(module_class("lightning.pytorch")(), loader())
+    first.save_checkpoint(tmp_path / "model.ckpt")
+    before = np.stack([one.theta for one in ls.Trajectory(tmp_path / "run.h5")])
+    module = module_class("lightning.pytorch")()
+    trainer(2, resume=True).fit(module, loader(), ckpt_path=tmp_path / "model.ckpt", weights_only=False)
+    run = ls.Trajectory(tmp_path / "run.h5")
+    assert run.complete and run.steps.tolist() == list(range(2 * STEPS + 1))
+    assert np.array_equal(np.stack([one.theta for one in run])[: STEPS + 1], before)
+    last = torch.cat([value.detach().reshape(-1) for value in module.parameters()]).numpy()
+    assert np.array_equal(run[-1].theta, last)
+
+
 def test_what_is_refused(tmp_path):
     path = tmp_path / "run.h5"
     for options, words in (
