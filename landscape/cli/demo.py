@@ -1,4 +1,4 @@
-"""`landscape demo`: two optimizers train one network; its curvature, the landscape around their paths, and a video."""
+"""`landscape demo`: two optimizers train one network; its curvature, their landscape, videos, a page."""
 
 from __future__ import annotations
 
@@ -24,9 +24,7 @@ OPTIMIZERS = {
     "sgd": ["--lr", "0.05", "--optimizer-set", "momentum=0.9"],
     "prox_sgd": ["--lr", "0.3", "--optimizer-set", "l1=1e-4"],
 }
-# Checkpoints of the SGD run, of 117, where the density is sketched: more at the beginning, where it changes fast.
-MOMENTS = (0, 4, 8, 14, 24, 40, 70)
-
+ALONG = ["--every", "9"]  # checkpoints, of 117: where the curvature is looked at on the way
 SKETCH = ["--tol", "0.3", "--max-products", "150", "--no-figure"]
 
 
@@ -70,8 +68,8 @@ def demo(
         if code not in (0, NOT_CONVERGED):
             return code if code >= 0 else 128 - code
     print(
-        f"\nDone in {time.monotonic() - started:.0f} s. Look at {folder / 'landscape.mp4'} in any player and at the "
-        f"figures {folder}/*.png; landscape info FILE explains any of the .h5 files.",
+        f"\nDone in {time.monotonic() - started:.0f} s. Open {folder / 'report.html'} in a browser, {folder}/*.mp4 in "
+        f"any player, and look at the figures {folder}/*.png; landscape info FILE explains any of the .h5 files.",
         flush=True,
     )
     return 0
@@ -90,14 +88,15 @@ def plan(folder: Path) -> Iterator[Step]:
             f"train with {name}, recording every {EVERY} steps",
             ["train", "--objective", OBJECTIVE, "--optimizer", name, *options, *training],
         )
-    sketches = {moment: file(f"spectrum-{moment:03d}.h5") for moment in MOMENTS}
-    for moment, output in sketches.items():
-        yield Step(
-            f"a sketch of the Hessian's eigenvalue density at checkpoint {moment} of SGD",
-            ["spectrum", "--checkpoint", runs["sgd"], "--at", str(moment), *SKETCH, "-o", output],
-            shared=True,
-        )
-    spectrum = file("spectrum.h5")
+    sketches, along, spectrum = file("spectra.h5"), file("eigenvalues.h5"), file("spectrum.h5")
+    yield Step(
+        "sketches of the Hessian's eigenvalue density along SGD",
+        ["spectrum", runs["sgd"], *ALONG, *SKETCH, "-o", sketches],
+        shared=True,
+    )
+    yield Step(
+        "its largest eigenvalues along SGD", ["eigenpairs", runs["sgd"], *ALONG, "-k", "3", "-o", along], shared=True
+    )
     yield Step("the density at the end of SGD", ["spectrum", "--checkpoint", runs["sgd"], "-o", spectrum], shared=True)
     yield Step(
         "the leading eigenvectors there",
@@ -105,9 +104,21 @@ def plan(folder: Path) -> Iterator[Step]:
         shared=True,
     )
     surface, both = file("surface.h5"), [argument for run in runs.values() for argument in ("--run", run)]
-    yield Step("the loss on the plane of both runs", ["surface", *both, "--margin", "0.3", "-o", surface], shared=True)
-    shown = [argument for density in (*sketches.values(), spectrum) for argument in ("--densities", density)]
-    yield Step("the video", ["video", surface, *shown, "-o", file("landscape.mp4")])
+    yield Step(
+        "the loss on the plane of both runs",
+        ["surface", *both, "--resolution", "101", "--adaptive", "--margin", "0.3", "-o", surface],
+        shared=True,
+    )
+    seen = ["--densities", sketches, "--eigenvalues", along]
+    yield Step("the video", ["video", surface, *seen, "-o", file("landscape.mp4")])
+    yield Step(
+        "the same as a relief that turns",
+        ["video", surface, "--layout", "flyover", "--size", "720p", "-o", file("flyover.mp4")],
+    )
+    yield Step(
+        "everything on one page",
+        ["report", *runs.values(), surface, spectrum, sketches, along, "-o", file("report.html")],
+    )
 
 
 def _launcher() -> list[str]:

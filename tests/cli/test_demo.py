@@ -1,4 +1,4 @@
-"""The demo: from an empty folder to a video, and again without repeating the work."""
+"""The demo: from an empty folder to videos and a page, and again without repeating the work."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ def test_without_mpi_it_goes_on_alone_and_a_failure_ends_it(tmp_path, monkeypatc
     assert "there is no mpiexec; going on with a single process" in said.err
     assert "Done" not in said.out
     assert all(command[:3] == [sys.executable, "-m", "landscape"] for command in commands)
-    assert [command[3] for command in commands] == ["train"] * 2 + ["spectrum"] * 8 + ["eigenpairs", "surface", "video"]
+    expected = ["train"] * 2 + ["spectrum", "eigenpairs"] * 2 + ["surface", "video"]
+    assert [command[3] for command in commands] == expected
 
 
 def test_it_is_not_for_mpiexec_and_needs_a_folder(tmp_path, monkeypatch, capsys):
@@ -55,7 +56,7 @@ def test_from_nothing_to_a_video(tmp_path):
             stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=290,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
-        assert f"Look at {folder / 'landscape.mp4'}" in done.stdout.splitlines()[-1]
+        assert f"Open {folder / 'report.html'}" in done.stdout.splitlines()[-1]
     assert done.stdout.count("already complete") == len(list(demo.plan(folder)))
     assert not [path for path in folder.iterdir() if path.suffix == ".state" or path.name.startswith(".")]
     density = landscape.load(folder / "spectrum.h5")
@@ -66,7 +67,8 @@ def test_from_nothing_to_a_video(tmp_path):
     facts = imageio.improps(folder / "landscape.mp4", plugin="FFMPEG")
     assert facts.shape[1:] == (1080, 1920, 3)
     assert imageio.immeta(folder / "landscape.mp4", plugin="FFMPEG")["duration"] * 30 >= 150
-    for name in ("spectrum.png", "eigenpairs.png", "surface.png"):
+    assert imageio.improps(folder / "flyover.mp4", plugin="FFMPEG").shape[1:] == (720, 1280, 3)
+    for name in ("spectrum.png", "eigenpairs.png", "eigenvalues.png", "surface.png", "report.html"):
         assert (folder / name).stat().st_size > 10_000
     for file in folder.glob("*.h5"):
         assert run(["info", str(file)]) == 0
