@@ -50,8 +50,9 @@ def step_cosines(run: Any) -> Array:
 def stability_thresholds(run: Any, weight_decay: float = 0.0) -> Array:
     """Largest curvature of an objective along which the recorded optimizer is stable, ``(T,)`` float64.
 
-    Of :func:`~landscape.optim.stability.threshold_of` with the learning rate at each checkpoint. Weight decay that the
-    optimizer adds to the loss and the objective does not hold is taken off.
+    Of :func:`~landscape.optim.stability.threshold_of` with the learning rate at each checkpoint, for steps on the whole
+    data: the noise of mini-batches makes steps unstable before. Weight decay that the optimizer adds to the loss and
+    the objective does not hold is taken off.
 
     Parameters
     ----------

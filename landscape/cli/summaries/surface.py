@@ -133,7 +133,8 @@ def path_in_words(path: PathOnSurface) -> list[str]:
     told = [f"cosine between its steps {np.median(turns):.2f} in the median"] if len(turns) else []
     if len(thresholds):
         least, most = f"{thresholds.min():.4g}", f"{thresholds.max():.4g}"
-        told.append(f"its optimizer is stable up to a curvature of {least if least == most else f'{least} to {most}'}")
+        edge = least if least == most else f"{least} to {most}"
+        told.append(f"without noise its optimizer is stable up to a curvature of {edge}")
     return [
         f"{steps}: loss {path.loss[0]:.6g} to {path.loss[-1]:.6g}",
         f"its projection: loss {path.projected_loss[0]:.6g} to {path.projected_loss[-1]:.6g}, at most "
