@@ -179,10 +179,18 @@ def along(run: PathOnSurface, values: Array, step: float) -> Array:
 def density_moments(
     densities: DensitySeries | Sequence[tuple[int, SpectralDensity]] | None,
 ) -> list[tuple[int, SpectralDensity]]:
-    """Densities with their steps; those of a series know its run."""
+    """Densities with their steps; those of a series know its run.
+
+    Raises
+    ------
+    InputError
+        An empty series.
+    """
     if not hasattr(densities, "pieces"):
         return list(densities or ())
     series: Any = densities
+    if len(series) == 0:
+        raise InputError("the series of densities is empty; landscape spectrum run.h5 --every 10 computes one")
     provenance = {"run": series.run} if series.run else {}
     return [
         (int(step), replace(density, provenance=provenance)) for step, density in zip(series.steps, series, strict=True)

@@ -128,8 +128,11 @@ def test_a_foreign_file_is_not_replaced_by_accident(folder, capsys):
 
 
 @pytest.mark.mpi
-@pytest.mark.parametrize(("layout", "name"), [("spectrum", "video.gif"), ("compare", "video.webm")])
-def test_every_layout_and_format_on_any_number_of_ranks(folder, layout, name):
+@pytest.mark.parametrize(
+    ("layout", "name", "counts"),
+    [("spectrum", "video.gif", (3,)), pytest.param("compare", "video.webm", (2, 3), marks=pytest.mark.slow)],
+)
+def test_every_layout_and_format_on_any_number_of_ranks(folder, layout, name, counts):
     series(3).save(folder / "series.h5")
     eigenvalues().save(folder / "eigenvalues.h5")
     files = {
@@ -139,7 +142,7 @@ def test_every_layout_and_format_on_any_number_of_ranks(folder, layout, name):
     arguments = ["video", *files, "--size", "640x360", "--frames", "5"]
     assert cli.run([*arguments, "-o", name]) == 0
     content = (folder / name).read_bytes()
-    for ranks in (2, 3):
+    for ranks in counts:
         run_ranks(ranks, ["-m", "landscape", *arguments, "-o", f"{ranks}-{name}"], folder=folder).check()
         assert (folder / f"{ranks}-{name}").read_bytes() == content
 

@@ -193,7 +193,7 @@ def test_runs_of_very_different_lengths_and_losses_that_are_not_finite():
         (SpectrumFilm, {}, "the layout spectrum needs eigenvalue densities"),
         (SpectrumFilm, {"densities": []}, "the layout spectrum needs eigenvalue densities"),
         (SpectrumFilm, {"surface": surface(), "densities": series(run="Adam", count=9)}, "would not be shown"),
-        (SpectrumFilm, {"densities": series(n=3) if False else [*densities(1), (5, replace(densities(1)[0][1], n=9))]},
+        (SpectrumFilm, {"densities": [*densities(1), (5, replace(densities(1)[0][1], n=9))]},
          "networks of different sizes: 9, 2762 parameters"),
         (render.Film, {"surface": surface(), "eigenvalues": eigenvalues("Adam")}, "run 'Adam', but the runs are SGD"),
         (render.Film, {"surface": surface(), "eigenvalues": eigenvalues(n=7)}, "a network of 7 parameters, not to one"),
@@ -203,6 +203,18 @@ def test_runs_of_very_different_lengths_and_losses_that_are_not_finite():
 def test_bad_input(kind, options, message):
     with pytest.raises(InputError, match=message):
         kind(**{"size": SIZE, "frames": 2, **options})
+
+
+def test_an_empty_series_is_named():
+    nothing = replace(series(1), steps=np.zeros(0, int))
+    for film in (lambda: SpectrumFilm(densities=nothing), lambda: render.Film(surface(), densities=nothing)):
+        with pytest.raises(
+            InputError, match=r"the series of densities is empty; landscape spectrum run\.h5 --every 10"
+        ):
+            film()
+    for empty in (eigenvalues(count=0), replace(eigenvalues(), values=np.full((8, 3), np.nan))):
+        with pytest.raises(InputError, match=r"a series of eigenvalues is empty; landscape eigenpairs run\.h5"):
+            render.Film(surface(), eigenvalues=empty)
 
 
 def test_layouts_by_name():

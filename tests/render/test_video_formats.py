@@ -48,7 +48,8 @@ def test_a_video_is_what_its_name_says_and_is_recognized(tmp_path, suffix):
     assert read_configuration(path)["fps"] == FORMATS[suffix].fps
     render.video(surface(), path, **options)
     assert drawn == [1, 2, 3, 4, 5]
-    other = render.video(surface(), tmp_path / f"other{suffix}", workers=2, **options)
+    workers = 2 if suffix == ".gif" else 1
+    other = render.video(surface(), tmp_path / f"other{suffix}", workers=workers, **options)
     assert other.read_bytes() == path.read_bytes()
     render.video(surface(), path, **{**options, "title": "another"})
     assert read_configuration(path)["title"] == "another"
