@@ -46,6 +46,7 @@ def test_both_renderers_see_the_same(azimuth):
     assert np.median(np.abs(hue[0] - hue[1])) < 0.02
 
 
+@pytest.mark.slow
 def test_holes_are_hatched():
     picture = ground(render.shaded(with_holes(runs=0)[0], azimuth=200, elevation=40))[0]
     assert (picture == 138).all(axis=-1).mean() > 0.002
@@ -59,9 +60,8 @@ def test_a_ridge_hides_the_tube_behind_it():
     assert warm[1] < 0.02 * warm[0]
 
 
-@pytest.mark.parametrize(
-    "name", ["points", *(pytest.param(name, marks=pytest.mark.slow) for name in ("constant", "seven runs"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["points", "constant", "seven runs"])
 def test_unusual_surfaces(name, tmp_path):
     figure = render.shaded(UNUSUAL[name](), tmp_path / "shaded.png", title="digits-mlp")
     assert (tmp_path / "shaded.png").stat().st_size > 20_000
