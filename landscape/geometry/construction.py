@@ -106,8 +106,9 @@ def of_eigenvectors(pairs: EigenPairs, indices: tuple[int, int] | str) -> Fields
 
 
 def eigenvector_name(pairs: EigenPairs, index: int) -> str:
-    """Name of an axis: "eigenvector_1" is that of the largest eigenvalue, "eigenvector_-1" that of the smallest."""
-    return f"eigenvector_{_rank(pairs, index)}"
+    """Name of an axis: "eigenvector_1" is that of the largest eigenvalue, "eigenvector_n" that of the smallest."""
+    rank = _rank(pairs, index)
+    return f"eigenvector_{rank}" if rank > 0 else f"eigenvector_n{rank + 1 or ''}"
 
 
 def eigenvector_source(pairs: EigenPairs, index: int) -> str:

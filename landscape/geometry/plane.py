@@ -164,7 +164,7 @@ class Plane:
         Returns
         -------
         Plane
-            Axes are named by rank: "eigenvector_1" is that of the largest eigenvalue, "eigenvector_-1" that of the
+            Axes are named by rank: "eigenvector_1" is that of the largest eigenvalue, "eigenvector_n" that of the
             smallest.
 
         Raises
@@ -178,7 +178,7 @@ class Plane:
         >>> objective = ls.Objective(torch.nn.Linear(3, 1), torch.nn.MSELoss(), (torch.eye(3), torch.zeros(3, 1)))
         >>> pairs = ls.eigenpairs(ls.Hessian(objective), k=1, which="both")
         >>> Plane.eigenvectors(pairs, "ends").axes
-        ('eigenvector_1', 'eigenvector_-1')
+        ('eigenvector_1', 'eigenvector_n')
         """
         return cls(**construction.of_eigenvectors(pairs, indices))
 

@@ -120,7 +120,7 @@ def _map(surface: Surface, shown: Heights, title: str | None) -> Figure:
     axes.yaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10]))
     lines = draw_map(axes, surface, shown)
     if lines is not None:
-        label_lines(axes, lines, shown, surface.path_coordinates, theme.SMALL - 0.5)
+        label_lines(axes, lines, shown, surface, theme.SMALL - 0.5)
     for index, run in enumerate(surface.paths):
         draw_run(axes, run.coordinates, run_style(index))
     draw_anchors(axes, surface, theme.SMALL)
@@ -256,7 +256,8 @@ def _draw_distances(axes: Axes, runs: tuple[PathOnSurface, ...]) -> None:
     """What the map leaves out, filled down to zero, where it would leave out nothing."""
     for index, run in enumerate(runs):
         color = run_style(index).line
-        axes.fill_between(run.steps, 0, run.distance, color=color, alpha=0.12, linewidth=0)
+        if len(runs) == 1:  # more than one would cover each other
+            axes.fill_between(run.steps, 0, run.distance, color=color, alpha=0.12, linewidth=0)
         axes.plot(run.steps, run.distance, color=color, linewidth=1.2)
         _mark_end(axes, index, run, run.distance)
     far = np.concatenate([run.distance for run in runs])
@@ -331,7 +332,7 @@ def _caption(surface: Surface, shown: Heights, to_scale: bool) -> list[tuple[str
         edge = row in (0, len(surface.y) - 1) or column in (0, len(surface.x) - 1)
         beyond = " (on the edge: the minimum lies outside)" if edge and min(shown.values.shape) > 2 else ""
         facts.append(f"lowest loss on the grid: {number(low)} at {place}{beyond}")
-    facts += _truth(surface)
+    facts += _truth(surface, shown.logarithmic)
     if "distance" in surface.unit and not to_scale:
         facts.append("axes not to the same scale")
     lines = [(line, theme.QUIET) for line in theme.joined(facts, theme.SMALL, theme.WIDTH - 0.25)]
@@ -343,7 +344,7 @@ def _caption(surface: Surface, shown: Heights, to_scale: bool) -> list[tuple[str
     return lines
 
 
-def _truth(surface: Surface) -> list[str]:
+def _truth(surface: Surface, logarithmic: bool) -> list[str]:
     """What is not as it seems: what lies off the plane, what was interpolated, which statistics batch norm had."""
     facts = []
     far = surface.path_distance[np.isfinite(surface.path_distance)]
@@ -353,9 +354,14 @@ def _truth(surface: Surface) -> list[str]:
         facts.append(f"off the plane by at most {number(float(far.max()))}{share}")
     computed = int(np.sum(surface.evaluated))
     if surface.evaluated.size and computed < surface.evaluated.size:
-        error = number(float(np.nanmax(surface.loss_error, initial=0.0)), 2)
+        error = surface.loss_error
+        if logarithmic:  # what the colours show
+            with np.errstate(divide="ignore", invalid="ignore"):
+                error = error / np.abs(surface.loss)
+        worst = float(np.nanmax(np.where(np.isfinite(error), error, 0.0)))
+        size = f"{number(100 * worst, 2)} %" if logarithmic else number(worst, 2)
         facts.append(
-            f"{count(computed)} points computed, the others interpolated (error of the loss at most about {error})"
+            f"{count(computed)} points computed, the others interpolated (error of the loss at most about {size})"
         )
     words = BATCH_NORM.get(surface.batchnorm)
     return [*facts, words] if words else facts

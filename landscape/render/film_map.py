@@ -69,7 +69,7 @@ class MapOfRuns:
             axis.set_major_locator(MaxNLocator(int(np.clip(extent / 90, 2, 8)), steps=[1, 2, 5, 10]))
         contours = draw_map(axes, surface, shown, 2.0)
         if contours is not None:
-            label_lines(axes, contours, shown, surface.path_coordinates, SMALL - 2)
+            label_lines(axes, contours, shown, surface, SMALL - 2)
         draw_anchors(axes, surface, SMALL)
         axes.set_xlim(surface.x[0], surface.x[-1])
         axes.set_ylim(surface.y[0], surface.y[-1])

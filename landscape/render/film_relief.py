@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.lines import Line2D
-from matplotlib.patheffects import withStroke
+from matplotlib.patheffects import Normal, Stroke
 from matplotlib.text import Text
 from matplotlib.transforms import Affine2D, IdentityTransform
 from numpy.typing import NDArray
@@ -175,8 +175,9 @@ class ReliefOfRuns:
             across = 2 * SIDE if label.name else SIDE
             word = Text(0, 0, theme.shortened(label.text, size, across / 100), fontsize=size, ha="center", va="center")
             word.set_parse_math(False)
-            # As outlines: letters as pixels would go in steps of whole ones; with a rim where they reach the ground.
-            word.set_path_effects([withStroke(linewidth=3, foreground="white")])
+            # As outlines: letters as pixels would go in steps of whole ones; with a rim where they may reach the ground.
+            rim = [Stroke(linewidth=3, foreground="white")] if label.name else []
+            word.set_path_effects([*rim, Normal()])
             word.set_figure(self.stage.figure)
             word.set_transform(IdentityTransform())
             extent = word.get_window_extent(renderer)

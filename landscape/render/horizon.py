@@ -7,6 +7,7 @@ a point is in sight exactly if it appears higher in the picture than everything 
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -23,6 +24,7 @@ Packed = NDArray[np.uint32]
 BELOW = np.float32(-1e6)  # where a column has not met the surface yet
 BORDER = 24  # texels around the heights, so that what is interpolated at the edge of the plane is on it
 TOGETHER = 96  # lines at a time: what one step makes is still in the cache when the next one needs it
+THREADS = 2  # the encoder of a film leaves most of a second core free
 OPEN = 254  # how much of a pixel is covered where it shows a hole: as good as all of it
 HOLE, STRIPE = (255, 255, 255), (138, 138, 138)  # hatched, as on maps
 HALF = np.uint32(0xFEFEFEFE)
@@ -135,6 +137,7 @@ class Horizon:
         samples = 2 * int(-self._first / self._step)
         self._highest = np.full((2 * columns * across, samples), BELOW, np.float32)
         self._beside = 1 / (across * scale)
+        self._threads = ThreadPoolExecutor(THREADS)
 
     def draw(self, azimuth: float) -> NDArray[np.uint8]:
         """The picture from one side; it lasts until the next one is drawn."""
@@ -143,13 +146,15 @@ class Horizon:
         self.picture.fill(0)
         corners = (np.array([[0, 0], [0, 1], [1, 1], [1, 0], [0, 0]]) - 0.5) * self.terrain.box[:2]
         outline = np.column_stack([corners @ self.view.right, corners @ self.view.away])
-        lanes, scale = TOGETHER, self.view.scale
-        for start in range(0, len(self._highest), lanes):
-            stop = min(start + lanes, len(self._highest))
+        scale, parts = self.view.scale, []
+        for start in range(0, len(self._highest), TOGETHER):
+            stop = min(start + TOGETHER, len(self._highest))
             left, right = (place * self._beside - self.middle[0] / scale for place in (start, stop))
             span = _span(outline, left, right)
             if span is not None:
-                self._draw_lanes(start, stop, span)
+                parts.append((start, stop, span))
+        for _ in self._threads.map(self._draw_lanes, *zip(*parts, strict=True)):  # each has pixels of its own
+            pass
         if self._holes:
             self._hatch()
         return self.picture

@@ -130,8 +130,8 @@ def draw_map(axes: Axes, surface: Surface, shown: Heights, scale: float = 1.0) -
     return lines
 
 
-def label_lines(axes: Axes, lines: QuadContourSet, shown: Heights, avoid: Array, fontsize: float) -> None:
-    """Write the value on a few level lines, away from paths, borders and each other.
+def label_lines(axes: Axes, lines: QuadContourSet, shown: Heights, surface: Surface, fontsize: float) -> None:
+    """Write the value on a few level lines, away from paths, anchors, borders and each other.
 
     Parameters
     ----------
@@ -139,14 +139,14 @@ def label_lines(axes: Axes, lines: QuadContourSet, shown: Heights, avoid: Array,
         Whose position is final.
     lines : QuadContourSet
     shown : Heights
-    avoid : (p, 2) float64
-        Points in the plane that should stay free.
+    surface : Surface
+        Whose runs and anchors should stay free.
     fontsize : float
         Points.
     """
     texts = dict(zip(shown.marks, numbers(shown.marks), strict=True))
     pixel = axes.get_figure().dpi / 72 * fontsize  # type: ignore[union-attr]
-    taken = axes.transData.transform(avoid) if len(avoid) else np.zeros((0, 2))
+    taken = axes.transData.transform(np.concatenate([surface.path_coordinates, surface.anchor_coordinates]))
     low, high = axes.transAxes.transform([[0, 0], [1, 1]])
     for index, level in enumerate(lines.levels):
         if level not in texts:

@@ -97,7 +97,7 @@ def test_the_plane_of_a_run_that_remembers_its_objective(capsys, tmp_path):
         (["--run", "run.h5", "--components", "1", "3", "--parameters", "weight"], "pca", ["pca_1", "pca_3"]),
         (["--pairs", "pairs.h5"], "eigenvectors", ["eigenvector_1", "eigenvector_2"]),
         (["--pairs", "pairs.h5", "--run", "run.h5", "--plane", "eigenvectors"], "eigenvectors", None),
-        (["--pairs", "both.h5", "--components", "1", "-1"], "eigenvectors", ["eigenvector_1", "eigenvector_-1"]),
+        (["--pairs", "both.h5", "--components", "1", "-1"], "eigenvectors", ["eigenvector_1", "eigenvector_n"]),
         (["--pairs", "pairs.h5", "--plane", "gradient"], "gradient", ["gradient", "eigenvector_1"]),
         (["--run", "run.h5", "--plane", "random", "--normalize", "layer"], "random", None),
         (["--plane", "random", "--run", "run.h5", "--seed", "3"], "random", ["random_1", "random_2"]),
