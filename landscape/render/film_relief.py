@@ -175,7 +175,7 @@ class ReliefOfRuns:
             across = 2 * SIDE if label.name else SIDE
             word = Text(0, 0, theme.shortened(label.text, size, across / 100), fontsize=size, ha="center", va="center")
             word.set_parse_math(False)
-            # As outlines: letters as pixels would go in steps of whole ones; with a rim where they may reach the ground.
+            # As outlines: letters of pixels would go in whole steps; with a rim where they may reach the ground.
             rim = [Stroke(linewidth=3, foreground="white")] if label.name else []
             word.set_path_effects([*rim, Normal()])
             word.set_figure(self.stage.figure)
