@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from landscape.render.density_figure import density
     from landscape.render.eigenvalue_figure import eigenvalues
     from landscape.render.film import Film
+    from landscape.render.film_frame import frame
     from landscape.render.filming import video
     from landscape.render.profile_figure import profile
     from landscape.render.relief_figure import relief
@@ -34,6 +35,7 @@ _PLACES = {
     "eigenvalue_series": "series_figure",
     "density_series": "series_figure",
     "Film": "film",
+    "frame": "film_frame",
     "report": "report_page",
     "video": "filming",
     "export": "vtk_files",
@@ -50,6 +52,7 @@ __all__ = [
     "density_series",
     "stability",
     "Film",
+    "frame",
     "video",
     "export",
     "report",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache, wraps
@@ -20,8 +19,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
 from numpy.typing import NDArray
 
-from landscape.errors import InputError
-from landscape.render.formats import check_suffix
+from landscape.render.formats import check_suffix, write_whole
 from landscape.render.plain_text import plain
 
 if TYPE_CHECKING:
@@ -185,12 +183,4 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
     nothing = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None, "ModDate": None}}
     content = io.BytesIO()
     figure.savefig(content, format=kind, dpi=DOTS_PER_INCH, metadata=nothing[kind])
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
-    try:
-        temporary.write_bytes(content.getvalue())
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise InputError(f"cannot write the figure {path}: {error.strerror}") from error
-    return path
+    return write_whole("figure", path, content.getvalue())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import os
 import re
-import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from landscape.errors import InputError
+from landscape.render.formats import write_whole
 from landscape.render.heights import Heights, heights
 from landscape.render.plane_map import check_surface
 
@@ -88,7 +88,7 @@ def export(
     written = []
     for suffix, content in contents.items():
         file = target if suffix == SURFACE_SUFFIX else target.with_suffix(suffix)
-        _write(file, content)
+        write_whole("file", file, content)
         written.append(file)
     return tuple(written)
 
@@ -273,14 +273,3 @@ def _file(kind: str, whole: str, piece: str, body: Sequence[str], facts: Mapping
 
 def _quoted(name: str) -> str:
     return quoteattr(FORBIDDEN.sub("\ufffd", name) or " ", {"\n": " ", "\r": " ", "\t": " "})
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise InputError(f"cannot write {path}: {error.strerror}; choose another place") from error

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from landscape.errors import InputError
+from landscape.render.formats import write_whole
 
 SUFFIXES = (".html", ".htm")
 
@@ -68,7 +68,8 @@ def report(
     if labels is not None and len(labels) != len(shown):
         raise InputError(f"{len(labels)} labels for {len(shown)} results; give one label for each")
     names = list(labels) if labels is not None else _default_labels(shown)
-    return _write(target, document(sections(shown, names), title or "Landscape"))
+    page = document(sections(shown, names), title or "Landscape")
+    return write_whole("report", target, page.encode())
 
 
 def _default_labels(records: Sequence[Any]) -> list[str]:
@@ -81,15 +82,3 @@ def _default_labels(records: Sequence[Any]) -> list[str]:
         seen[name] = seen.get(name, 0) + 1
         result.append(f"{name} {seen[name]}" if names.count(name) > 1 else name)
     return result
-
-
-def _write(path: Path, text: str) -> Path:
-    """The page, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
-    try:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise InputError(f"cannot write the report {path}: {error.strerror}") from error
-    return path
