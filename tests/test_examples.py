@@ -13,6 +13,14 @@ MADE = {
     "spectrum_of_your_model.py": {"spectrum.h5", "spectrum.png", "eigenpairs.h5"},
     "trajectory_video.py": {"run.h5", "run.h5.segments", "surface.h5", "surface.png", "relief.png", "run.mp4"},
     "compare_optimizers.py": {"optimizers.h5", "optimizers.png"},
+    "gallery.py": {
+        *(f"{name}.png" for name in ("surface", "relief", "density", "eigenvalues", "eigenvectors", "profile")),
+        *(f"{name}.png" for name in ("trajectory", "flyover", "compare", "spectrum")),
+        "surface.h5",
+        "density.h5",
+        "flyover.mp4",
+        "report.html",
+    },
 }
 
 

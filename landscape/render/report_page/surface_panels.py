@@ -11,14 +11,17 @@ from matplotlib.colors import to_hex
 from numpy.typing import NDArray
 
 from landscape.render import theme
+from landscape.render.camera import still_view
 from landscape.render.heights import Heights, heights, marked
 from landscape.render.numerals import count, number, numbers, plural
 from landscape.render.plane_map import check_surface
+from landscape.render.relief_runs import Ground
 from landscape.render.report_page.escaping import label
 from landscape.render.report_page.packing import CHECKPOINTS, GRID, floats, plain, thinned
 from landscape.render.report_page.panel import Panel, axis, line, value_axis, words_move
 from landscape.render.report_page.path_traces import anchors, marker, path_in_space, path_on_map, words
 from landscape.render.runs import run_style
+from landscape.render.terrain import box_of, terrain
 
 if TYPE_CHECKING:
     from landscape.records import Surface
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 BANDS = 18
 MARKS = 5  # on the vertical axis in space
+EYE = 2.1  # distance of the viewer, in the unit of the scene's box
 # Safe in labels of a WebGL scene, which has rules of its own for markup.
 PLAIN = re.compile(r"[\w .,()+-]*")
 
@@ -287,7 +291,7 @@ def _relief(surface: Surface, shown: Heights, rows: NDArray[np.int64], columns: 
             },
             "aspectmode": "manual",
             "aspectratio": {"x": 1.35 / longest, "y": 1.35 * ratio / longest, "z": 0.72},
-            "camera": {"eye": {"x": 1.15, "y": -1.5, "z": 1.0}, "center": {"x": 0, "y": 0, "z": -0.12}},
+            "camera": {"eye": _eye(surface, shown), "center": {"x": 0, "y": 0, "z": -0.14}},
         },
         "showlegend": False,
     }
@@ -317,6 +321,15 @@ def _alternative(surface: Surface, what: str) -> str:
             f"{number(float(run.loss[-1]))}, at most {number(float(np.nanmax(run.distance, initial=0)))} from the plane"
         )
     return "; ".join(words) + "."
+
+
+def _eye(surface: Surface, shown: Heights) -> dict[str, float]:
+    """From where the runs are seen best, as in the figure of the relief; in the unit of the scene's box."""
+    rough = terrain(surface, shown, box_of(surface)[0], 100, 0.0)
+    azimuth, elevation = np.deg2rad(still_view(rough, Ground(surface, rough)(surface.path_coordinates)))
+    flat = EYE * np.cos(elevation)
+    eye = {"x": flat * np.cos(azimuth), "y": flat * np.sin(azimuth), "z": EYE * np.sin(elevation)}
+    return {name: round(float(value), 4) for name, value in eye.items()}
 
 
 def _facts(surface: Surface) -> list[str]:
