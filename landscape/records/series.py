@@ -165,7 +165,17 @@ class DensitySeries(Record):
 
     @classmethod
     def of(cls, densities: Sequence[SpectralDensity], **others: Any) -> Self:
-        """A series of densities, and its other fields."""
+        """A series of densities, and its other fields.
+
+        Raises
+        ------
+        InputError
+            There is no density.
+        """
+        if len(densities) == 0:
+            raise InputError(
+                "a series of densities needs at least one; landscape spectrum run.h5 --every 10 computes one"
+            )
         parts = [record_parts(density) for density in densities]
         names = list(parts[0][0])
         numbers = [name for name, value in parts[0][1].items() if not isinstance(value, str) and name != "n"]

@@ -32,6 +32,8 @@ class PathOnSurface:
         Between the steps before and after each checkpoint; NaN at the ends.
     threshold : (t,) float64
         Largest sharpness at which the recorded optimizer is stable; NaN where no threshold is right.
+    sha256 : str
+        Of its checkpoints, which tells runs of the same name apart; "" if it is not known.
     """
 
     name: str
@@ -42,6 +44,7 @@ class PathOnSurface:
     distance: Array
     cosine: Array = field(default_factory=lambda: np.zeros(0))
     threshold: Array = field(default_factory=lambda: np.zeros(0))
+    sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -175,6 +178,9 @@ class Surface(Record):
     def paths(self) -> tuple[PathOnSurface, ...]:
         """The runs, one by one."""
         found = []
+        digests = self.provenance.get("configuration", {}).get("runs", ())
+        if len(digests) != len(self.path_names):
+            digests = [""] * len(self.path_names)
         for index, name in enumerate(self.path_names):
             mine = self.path_run == index
             found.append(
@@ -187,6 +193,7 @@ class Surface(Record):
                     self.path_distance[mine],
                     self.path_cosine[mine],
                     self.path_threshold[mine],
+                    str(digests[index]),
                 )
             )
         return tuple(found)

@@ -58,6 +58,38 @@ class Followed(NamedTuple):
     place: int | None = None
 
 
+def place_of(name: str, sha256: str, runs: Sequence[PathOnSurface]) -> int | None:
+    """Which of some runs a result belongs to: that of the same checkpoints or, where these are not known, of the same name.
+
+    Parameters
+    ----------
+    name, sha256 : str
+        Of the run, as the result has them; "" if they are not known.
+    runs : sequence of PathOnSurface
+
+    Returns
+    -------
+    int or None
+        None if there is no such run, or if it could be several.
+
+    Raises
+    ------
+    InputError
+        Runs of that name are there, but all with other checkpoints.
+    """
+    same = [index for index, run in enumerate(runs) if sha256 and run.sha256 == sha256]
+    if same:
+        return next((index for index in same if runs[index].name == name), same[0])
+    named = [index for index, run in enumerate(runs) if run.name == name]
+    possible = [index for index in named if not (sha256 and runs[index].sha256)]
+    if named and not possible:
+        raise InputError(
+            f"they belong to another run that is called {name}, too, or to an earlier state of it: its checkpoints have "
+            f"the SHA-256 {sha256[:12]}…, not {', '.join(f'{runs[index].sha256[:12]}…' for index in named)}"
+        )
+    return possible[0] if len(possible) == 1 else None
+
+
 def check_runs(surface: Surface) -> None:
     """Refuse surfaces on which nothing moves, or that are no landscape.
 
@@ -191,7 +223,8 @@ def density_moments(
     series: Any = densities
     if len(series) == 0:
         raise InputError("the series of densities is empty; landscape spectrum run.h5 --every 10 computes one")
-    provenance = {"run": series.run} if series.run else {}
+    digest = series.provenance.get("configuration", {}).get("run_sha256", "")
+    provenance = {"run": series.run, "run_sha256": digest} if series.run else {}
     return [
         (int(step), replace(density, provenance=provenance)) for step, density in zip(series.steps, series, strict=True)
     ]
@@ -223,9 +256,14 @@ def _followed(series: EigenSeries, runs: Sequence[PathOnSurface], n: int) -> Fol
     if not runs:
         return Followed(series)
     names = [run.name for run in runs]
-    if series.run not in names and not (series.run == "" and len(names) == 1):
+    try:
+        place = place_of(series.run, series.provenance.get("configuration", {}).get("run_sha256", ""), runs)
+    except InputError as error:
+        raise InputError(f"there are eigenvalues of the run {series.run}, but {error}") from None
+    if place is None and series.run == "" and len(names) == 1:
+        place = 0
+    if place is None:
         raise InputError(f"there are eigenvalues of the run {series.run!r}, but the runs are {', '.join(names)}")
-    place = names.index(series.run) if series.run in names else 0
     first, last = int(runs[place].steps[0]), int(runs[place].steps[-1])
     if series.steps[0] > last or series.steps[-1] < first:
         raise InputError(
@@ -255,9 +293,16 @@ def sorted_densities(
 def _moment(step: int, density: SpectralDensity, runs: Sequence[PathOnSurface]) -> Moment:
     names = [run.name for run in runs]
     name = str(density.provenance.get("run", names[0] if len(names) == 1 else ""))
-    index = names.index(name) if names.count(name) == 1 else None
     if not runs:
         return Moment(step, density, name)
+    try:
+        index = place_of(name, str(density.provenance.get("run_sha256", "")), runs)
+    except InputError as error:
+        raise InputError(
+            f"there is a density of the run {name} at step {count(step)}, but {error}; if they are the same, name the run "
+            f"in front of the file, as {name}:FILE"
+        ) from None
+    name = name if index is None else names[index]
     possible = runs if index is None else runs[index : index + 1]
     first, last = min(int(run.steps[0]) for run in possible), max(int(run.steps[-1]) for run in possible)
     if not first <= step <= last:

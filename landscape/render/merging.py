@@ -36,10 +36,10 @@ def merged(surfaces: Sequence[Surface]) -> Surface:
     for number, other in enumerate(surfaces, 1):
         check_surface(other)
         _refuse_difference(first, other, number)
-    names: list[str] = []
-    for name in (str(name) for surface in surfaces for name in surface.path_names):
-        alike = sum(known == name or known.startswith(f"{name} (") for known in names)
-        names.append(f"{name} ({alike + 1})" if alike else name)
+    names = numbered([str(name) for surface in surfaces for name in surface.path_names])
+    digests = [run.sha256 for surface in surfaces for run in surface.paths]
+    told = first.provenance.get("configuration", {})
+    provenance = {**first.provenance, "configuration": {**told, "runs": digests}} if any(digests) else first.provenance
     offsets = np.cumsum([0, *(len(surface.path_names) for surface in surfaces)])
     runs = [surface.path_run + offset for surface, offset in zip(surfaces, offsets, strict=False)]
     total = len(first.path_run)
@@ -50,7 +50,27 @@ def merged(surfaces: Sequence[Surface]) -> Surface:
         and one.name not in ("path_names", "path_run")
         and len(getattr(first, one.name)) == total
     }
-    return replace(first, path_names=np.array(names, str), path_run=np.concatenate(runs), **parts)
+    return replace(
+        first, path_names=np.array(names, str), path_run=np.concatenate(runs), provenance=provenance, **parts
+    )
+
+
+def numbered(names: Sequence[str]) -> list[str]:
+    """Names of which no two are equal: the second of a kind is called "name (2)".
+
+    Examples
+    --------
+    >>> numbered(["SGD", "Adam", "SGD", "SGD"])
+    ['SGD', 'Adam', 'SGD (2)', 'SGD (3)']
+    """
+    found: list[str] = []
+    for name in names:
+        new, number = name, 1
+        while new in found or (number > 1 and new in names):
+            number += 1
+            new = f"{name} ({number})"
+        found.append(new)
+    return found
 
 
 def _refuse_difference(first: Surface, other: Surface, number: int) -> None:

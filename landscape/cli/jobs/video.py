@@ -56,10 +56,11 @@ class VideoJob(Job):
     def film(self) -> dict[str, Any]:
         """What `landscape.render.video` is told, read once; without the file, the workers and the progress."""
         from landscape.render.film_schedule import pixels
+        from landscape.render.merging import merged
         from landscape.render.video_formats import format_of
 
         shape = format_of(self.output)
-        first = self.subject[0] if isinstance(self.subject, list) else self.subject
+        first = merged(self.subject) if isinstance(self.subject, list) else self.subject
         surface = first if hasattr(first, "path_names") else None
         return {
             "layout": self.layout,

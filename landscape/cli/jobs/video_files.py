@@ -82,7 +82,7 @@ def _densities(text: str, surface: Surface | None) -> DensitySeries | list[tuple
     if isinstance(found, records.DensitySeries):
         if step is not None:
             raise InputError(f"--densities {text}: {path} holds a series, which knows its steps; leave {step}: out")
-        series = found if run is None else dataclasses.replace(found, run=run)
+        series = found if run is None else dataclasses.replace(found, run=run, provenance={})  # the name was chosen
         _check(series, surface, path)
         return series
     if step is None:
@@ -90,7 +90,7 @@ def _densities(text: str, surface: Surface | None) -> DensitySeries | list[tuple
     if step is None:
         raise InputError(f"--densities {path}: the file does not say at which step; write it in front, as 100:{path}")
     if run is not None:
-        found = dataclasses.replace(found, provenance={**found.provenance, "run": run})
+        found = dataclasses.replace(found, provenance={**found.provenance, "run": run, "run_sha256": ""})
     moments = [(int(step), found)]
     _check(moments, surface, path)
     return moments
