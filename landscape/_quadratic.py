@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +12,13 @@ from numpy.typing import NDArray
 
 from landscape.curvature import Hessian
 from landscape.errors import ComputeError, InputError
+from landscape.geometry import Plane
 from landscape.geometry.products import product
 from landscape.objective import Objective
 
 Array = NDArray[np.float64]
+# Relative difference of two losses of one function at one point, computed in different orders.
+SAME_LOSS = 1e-4
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,30 @@ class Quadratic:
         return {"loss": self.loss, "slope": self.slope.tolist(), "curvature": self.curvature.tolist()}
 
 
-def quadratic(objective: Objective, directions: Array, curvature: Array | None = None) -> Quadratic | None:
+@dataclass(frozen=True)
+class Eigenvalues:
+    """Curvature along unit eigenvectors of the Hessian of an objective with this loss.
+
+    Attributes
+    ----------
+    values : (k,) float64
+    loss : float
+    """
+
+    values: Array
+    loss: float
+
+
+def known_eigenvalues(plane: Plane, objective: Objective, batchnorm: str) -> Eigenvalues | None:
+    """The eigenvalues that a plane knows, if they are those of this objective with these batch-norm statistics."""
+    facts = plane.curvature_of
+    same = (facts.get("data_sha256"), facts.get("weight_decay")) == (objective.data_digest, objective.weight_decay)
+    if plane.kind != "eigenvectors" or batchnorm not in ("eval", "none") or not same:
+        return None
+    return Eigenvalues(np.asarray(plane.curvature, float), float(facts["loss"]))
+
+
+def quadratic(objective: Objective, directions: Array, known: Eigenvalues | None = None) -> Quadratic | None:
     """The model along some directions (collective); None where the loss has no derivatives.
 
     Parameters
@@ -54,20 +81,21 @@ def quadratic(objective: Objective, directions: Array, curvature: Array | None =
     objective : Objective
         At the origin.
     directions : (k, n) array
-    curvature : (k,) array, optional
-        Eigenvalues, if the directions are unit eigenvectors; otherwise one Hessian product per direction finds it.
+    known : Eigenvalues, optional
+        Used if the directions are their eigenvectors and the loss is theirs; otherwise one Hessian product per
+        direction finds the curvature.
     """
     try:
         loss = objective.loss()
         slope = objective.gradient().double().cpu().numpy()
         rows = np.array(directions, dtype=np.float64)
-        if curvature is None:
+        if known is None or not math.isclose(known.loss, loss, rel_tol=SAME_LOSS):
             hessian = Hessian(objective)
             columns = torch.from_numpy(rows).T.to(hessian.device, hessian.dtype).contiguous()
             square = product(rows, (hessian @ columns).double().cpu().numpy())
             square = (square + square.T) / 2
         else:
-            square = np.diag(np.asarray(curvature, float))
+            square = np.diag(known.values)
         return Quadratic(loss, product(rows, slope[:, None])[:, 0], square)
     except (InputError, ComputeError):
         return None

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from landscape._arguments import check_whole
 from landscape._data_parts import PartLosses
 from landscape._points import PlaneValues
-from landscape._quadratic import quadratic
+from landscape._quadratic import Eigenvalues, known_eigenvalues, quadratic
 from landscape._ranks import refused_together
 from landscape._rounds import Progress, computed
 from landscape.errors import InputError
@@ -85,7 +85,8 @@ def loss_profile(
     test, quantities, batchnorm
         As for :func:`~landscape.loss_surface`.
     derivatives : bool
-        Compute slope and curvature at s = 0 (one gradient and one Hessian product; an eigenvalue is known).
+        Compute slope and curvature at s = 0 (one gradient and one Hessian product; an eigenvalue of this objective's
+        Hessian is known).
     state, checkpoint_seconds, progress
         As for :func:`~landscape.loss_surface`.
 
@@ -216,9 +217,10 @@ def _extent(plane: Plane, side: int, anchors: dict[str, float]) -> tuple[float, 
 
 
 def _derivatives(values: PlaneValues, side: int) -> tuple[float, float]:
-    plane = values.plane
-    known = plane.curvature[side : side + 1] if plane.kind == "eigenvectors" else None
-    found = quadratic(values.origin(), np.asarray(plane.directions[side : side + 1], float), known)
+    plane, which = values.plane, slice(side, side + 1)
+    both = known_eigenvalues(plane, values.objective, values.batchnorm)
+    known = None if both is None else Eigenvalues(both.values[which], both.loss)
+    found = quadratic(values.origin(), np.asarray(plane.directions[which], float), known)
     return (math.nan, math.nan) if found is None else (float(found.slope[0]), float(found.curvature[0, 0]))
 
 

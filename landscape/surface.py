@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from landscape._capacity import host_bytes, in_words
 from landscape._path_facts import stability_thresholds, step_cosines
 from landscape._points import PlaneValues, Points
-from landscape._quadratic import Quadratic, quadratic
+from landscape._quadratic import Quadratic, known_eigenvalues, quadratic
 from landscape._ranks import refused_together
 from landscape._refinement import Refinement
 from landscape._rounds import computed
@@ -94,8 +94,8 @@ def loss_surface(
         batch; with ``test`` these, too. batch: those of each micro-batch, in which the loss depends on its size.
     model : bool, optional
         Whether to compare the surface with its quadratic model at the origin, from the gradient and the curvature: the
-        eigenvalues of a plane of eigenvectors, for other planes two Hessian products. Default: for planes of
-        eigenvectors and of the gradient.
+        eigenvalues of a plane of eigenvectors, if they are those of this objective's Hessian, or two Hessian products.
+        Default: for planes of eigenvectors and of the gradient.
     adaptive : bool
         Compute only the points that the picture needs, and interpolate the others, so that what a figure displays (the
         logarithm where the loss spans more than a factor of 20, up to the 95th percentile) is within 1 % of its range.
@@ -165,6 +165,7 @@ def loss_surface(
     return dataclasses.replace(
         surface,
         model=np.zeros((0, 0)) if described is None else described.on(x, y),
+        curvature=_curvature(values, described),
         path_cosine=np.concatenate([np.zeros(0), *cosines]),
         path_threshold=np.concatenate(
             [np.zeros(0), *(stability_thresholds(run, objective.weight_decay) for run in several)]
@@ -245,7 +246,6 @@ def _record(points: Points, plan: Refinement | None, values: Array, known: NDArr
         unit=plane.unit,
         explained_variance=np.asarray(plane.explained_variance, float),
         explained_variance_null=np.asarray(plane.explained_variance_null, float),
-        curvature=np.asarray(plane.curvature, float),
         anchor_names=np.array(names, dtype=str),
         anchor_coordinates=np.array([plane.anchors[name] for name in names], float).reshape(-1, 2),
         anchor_loss=anchors[:, 0],
@@ -269,9 +269,18 @@ def _model(values: PlaneValues) -> Quadratic | None:
     """The quadratic model at the origin (collective)."""
     if values.batchnorm == "batch":
         raise InputError("a quadratic model needs batchnorm='eval' or 'recompute': with 'batch' there is no gradient")
+    known = known_eigenvalues(values.plane, values.objective, values.batchnorm)
+    return quadratic(values.origin(), np.asarray(values.plane.directions, float), known)
+
+
+def _curvature(values: PlaneValues, described: Quadratic | None) -> Array:
+    """Along the axes: that of the model, or what is known of the plane, unless it is known of another function."""
     plane = values.plane
-    known = plane.curvature if plane.kind == "eigenvectors" else None
-    return quadratic(values.origin(), np.asarray(plane.directions, float), known)
+    if plane.kind == "eigenvectors" and described is not None:
+        return np.diag(described.curvature).copy()
+    if plane.kind == "eigenvectors" and known_eigenvalues(plane, values.objective, values.batchnorm) is None:
+        return np.full(2, np.nan)
+    return np.asarray(plane.curvature, float)
 
 
 def _check_memory(nx: int, ny: int, width: int) -> None:
@@ -328,6 +337,7 @@ def same_on_all_ranks(plane: Plane, world: Collectives) -> Plane:
             "explained_variance",
             "explained_variance_null",
             "curvature",
+            "curvature_of",
             "anchors",
             "extent",
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -163,6 +165,68 @@ def test_the_quadratic_model_of_a_quadratic_is_the_surface(seed):
     assert ls.loss_surface(objective, random, resolution=2).model.shape == (0, 0)
     assert np.isnan(ls.loss_surface(objective, random, resolution=2).model_error).all()
     assert ls.loss_surface(objective, ls.Plane.eigenvectors(pairs), resolution=2, model=False).model.size == 0
+
+
+def second_derivatives(model: nn.Module, objective: ls.Objective, plane: ls.Plane, statistics=None) -> np.ndarray:
+    """Along both axes of a plane, by torch alone; in training mode ``statistics`` are those of the whole data."""
+    (inputs, targets), origin = objective_data(objective), torch.from_numpy(plane.origin)
+    directions = torch.from_numpy(plane.directions)
+    names, sizes = [name for name, _ in model.named_parameters()], [p.numel() for p in model.parameters()]
+
+    def loss(z):
+        parts = (origin + z @ directions).split(sizes)
+        values = {name: one.view(p.shape) for name, one, p in zip(names, parts, model.parameters(), strict=True)}
+        output = torch.func.functional_call(model, {**values, **(statistics or {})}, inputs)
+        return nn.functional.cross_entropy(output, targets)
+
+    return torch.autograd.functional.hessian(loss, torch.zeros(2).double()).numpy()
+
+
+def objective_data(objective: ls.Objective) -> tuple[torch.Tensor, torch.Tensor]:
+    inputs, targets = zip(*objective._batches, strict=True)
+    return torch.cat(inputs), torch.cat(targets)
+
+
+@pytest.mark.parametrize("operator", [ls.Hessian, ls.GaussNewton, ls.EmpiricalFisher])
+def test_the_model_bends_as_the_loss_whatever_matrix_the_directions_are_of(operator):
+    model, objective = convolutional(1)
+    _, other = convolutional(2)
+    exact_pairs = ls.eigenpairs(operator(objective), k=2, tol=1e-8)
+    for pairs in (exact_pairs, ls.eigenpairs(operator(other.at(objective.theta, objective.buffers)), k=2)):
+        plane = ls.Plane.eigenvectors(pairs)
+        assert np.isfinite(plane.curvature).all() == (operator is ls.Hessian)
+        expected = second_derivatives(model.eval(), objective, plane)
+        surface = ls.loss_surface(objective, plane, resolution=2)
+        assert surface.provenance["model"]["curvature"] == pytest.approx(expected, rel=1e-5, abs=1e-6)
+        assert surface.curvature == pytest.approx(np.diag(expected), rel=1e-5)
+        line = ls.loss_profile(objective, plane, axis=2, points=2)
+        assert line.curvature == pytest.approx(expected[1, 1], rel=1e-5)
+    silent = ls.loss_surface(objective, plane, resolution=2, model=False)
+    assert np.isnan(silent.curvature).all() and silent.model.size == 0
+
+
+def test_the_model_has_the_statistics_of_the_surface():
+    model, objective = convolutional(3)
+    plane = ls.Plane.eigenvectors(ls.eigenpairs(ls.Hessian(objective), k=2))
+    own, statistics = [part for part in model if hasattr(part, "running_var")], {}
+    for name, part in model.named_modules():
+        if part in own:
+            part.register_forward_pre_hook(lambda _, given, name=name: statistics.update(moments(name, given[0])))
+    with torch.no_grad():
+        copied = copy.deepcopy(model).train()
+        nn.utils.vector_to_parameters(torch.from_numpy(plane.origin), copied.parameters())
+        copied(objective_data(objective)[0])
+    expected = second_derivatives(model.eval(), objective, plane, dict(statistics))
+    surface = ls.loss_surface(objective, plane, resolution=2, batchnorm="recompute")
+    assert surface.provenance["model"]["curvature"] == pytest.approx(expected, rel=1e-6)
+    assert abs(surface.curvature - plane.curvature).min() > 0.01 * abs(plane.curvature).max()
+    line = ls.loss_profile(objective, plane, points=2, batchnorm="recompute")
+    assert line.curvature == pytest.approx(expected[0, 0], rel=1e-6)
+
+
+def moments(name: str, given: torch.Tensor) -> dict[str, torch.Tensor]:
+    dims = [dim for dim in range(given.dim()) if dim != 1]
+    return {f"{name}.running_mean": given.mean(dims), f"{name}.running_var": given.var(dims, unbiased=False)}
 
 
 def test_a_grid_that_does_not_fit_into_memory_says_what_would(monkeypatch):

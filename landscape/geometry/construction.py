@@ -33,6 +33,8 @@ Fields = dict[str, Any]  # of a Plane
 DISTANCE = "distance in parameter space"
 # An eigenvector is drawn this far at least relative to the other one: a curvature of zero has no scale of its own.
 FLATTEST = 10.0
+# What tells the objective of eigenpairs from another one, beside its loss.
+CURVATURE_OF = ("data_sha256", "weight_decay")
 # What figures call an operator.
 OPERATORS = {"hessian": "Hessian", "gauss_newton": "Gauss-Newton matrix", "empirical_fisher": "empirical Fisher matrix"}
 
@@ -89,8 +91,12 @@ def of_eigenvectors(pairs: EigenPairs, indices: tuple[int, int] | str) -> Fields
         raise InputError("these eigenpairs do not know where they were computed: their operator has no objective")
     columns = list(_columns(pairs, indices))
     first, second = np.asarray(pairs.vectors)[:, columns].T.astype(float)
-    curvature = np.asarray(pairs.values, float)[columns]
-    reach = _reaches(np.zeros(2), curvature, pairs.loss)
+    values = np.asarray(pairs.values, float)[columns]
+    reach = _reaches(np.zeros(2), values, pairs.loss)
+    # Eigenvalues of any other matrix are not the second derivatives of the loss along its eigenvectors.
+    known = pairs.operator == "hessian"
+    configuration = pairs.provenance.get("configuration", {})
+    facts = {name: configuration[name] for name in CURVATURE_OF if name in configuration}
     return {
         "origin": np.asarray(pairs.theta),
         "directions": orthonormal(first, second, "the eigenvectors"),
@@ -100,7 +106,8 @@ def of_eigenvectors(pairs: EigenPairs, indices: tuple[int, int] | str) -> Fields
         "names": tuple(pairs.parameters),
         "shapes": tuple(tuple(shape) for shape in pairs.parameters.values()),
         "buffers": dict(pairs.buffers),
-        "curvature": curvature,
+        "curvature": values if known else np.full(2, np.nan),
+        "curvature_of": {**facts, "loss": pairs.loss} if known else {},
         "extent": _around(reach),
     }
 

@@ -60,6 +60,8 @@ class Plane:
         would give.
     curvature : (2,) float64
         Second derivative of the loss along each direction, where known.
+    curvature_of : dict
+        "data_sha256", "weight_decay" and "loss" of the objective whose eigenvalues the curvature is; empty otherwise.
     anchors : dict of (2,) float64
         Coordinates of the points that the plane was made of, the origin first.
     anchor_points : dict
@@ -92,6 +94,7 @@ class Plane:
     explained_variance: Array = field(default_factory=_unknown)
     explained_variance_null: Array = field(default_factory=_unknown)
     curvature: Array = field(default_factory=_unknown)
+    curvature_of: Mapping[str, Any] = field(default_factory=dict)
     anchors: Mapping[str, Array] = field(default_factory=lambda: {"origin": np.zeros(2)})
     anchor_points: Mapping[str, Any] = field(default_factory=dict)
     runs: tuple[Trajectory, ...] = ()
