@@ -160,11 +160,12 @@ class Film(Stage):
         places = top - np.cumsum(np.add(above, sizes) + np.concatenate([[0], below[:-1]]))
         boxes = [(left, float(place), width, float(size)) for place, size in zip(places, sizes, strict=True)]
         span = span_of(self.runs)
+        self._losses = CurvePanel(
+            self.axes(*boxes[0]), loss_curves(self.runs), "loss, dashed: projected", span, kind="loss",
+            behind=projected_curves(self.runs), named=False,
+        )  # fmt: skip
         panels: list[CurvePanel | DensityPanel] = [
-            CurvePanel(
-                self.axes(*boxes[0]), loss_curves(self.runs), "loss, dashed: projected", span, kind="loss",
-                behind=projected_curves(self.runs), named=False,
-            ),
+            self._losses,
             CurvePanel(
                 self.axes(*boxes[1]), distance_curves(self.runs), "distance from the plane", span, kind="distance",
                 named=not self.eigenvalues,
@@ -172,8 +173,12 @@ class Film(Stage):
         ]  # fmt: skip
         if self.eigenvalues:
             found, thresholds = eigenvalue_curves(self.eigenvalues, self.runs)
-            heading = eigenvalue_heading(self.eigenvalues, thresholds, self.runs)
-            panels.append(CurvePanel(self.axes(*boxes[2]), found, heading, span, kind="eigenvalue", behind=thresholds))
+            heading, remarks = eigenvalue_heading(self.eigenvalues, thresholds, self.runs)
+            panels.append(
+                CurvePanel(
+                    self.axes(*boxes[2]), found, heading, span, kind="eigenvalue", behind=thresholds, remarks=remarks
+                )
+            )
         if self.densities:
             panels.append(DensityPanel(self.axes(*boxes[-1]), self.densities, SMALL))
         return panels
@@ -186,14 +191,15 @@ class Film(Stage):
         self._counter.set_text(step_text(step))
         self._counter.draw(renderer)
         for text, run in zip(self._values, self.runs, strict=False):
-            text.set_text(reached(self.surface, run, step))
+            text.set_text(reached(self.surface, run, step, self._losses.logarithmic))
             text.draw(renderer)
 
 
-def reached(surface: Surface, run: PathOnSurface, step: float) -> str:
-    """The loss of a run at its last checkpoint so far, or why there is none."""
-    index = int(np.searchsorted(run.steps, step, side="right")) - 1
-    loss = float(run.loss[max(index, 0)])
+def reached(surface: Surface, run: PathOnSurface, step: float, logarithmic: bool) -> str:
+    """The loss of a run where its dot is, or why there is none; between checkpoints as straight as it is drawn."""
     if not within(surface, along(run, run.coordinates, step)[None])[0]:
         return "outside of the map"
-    return f"loss {number(loss)}" if np.isfinite(loss) else "loss not finite"
+    values = np.asarray(run.loss, float)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        loss = float(np.exp(along(run, np.log(values), step)) if logarithmic else along(run, values, step))
+    return f"loss {number(loss, zeros=True)}" if np.isfinite(loss) else "loss not finite"

@@ -10,7 +10,7 @@ import numpy as np
 from landscape.errors import InputError
 from landscape.render import theme
 from landscape.render.film import reached
-from landscape.render.film_eigenvalues import largest, threshold_of, thresholds_in_reach
+from landscape.render.film_eigenvalues import largest, threshold_of, threshold_text, thresholds_in_reach
 from landscape.render.film_map import MapOfRuns
 from landscape.render.film_panels import (
     Curve,
@@ -24,7 +24,7 @@ from landscape.render.film_panels import (
 from landscape.render.film_schedule import check_runs, schedule, sorted_densities, sorted_eigenvalues
 from landscape.render.film_stage import BODY, HEIGHT, LEFT, MARGIN, SETTINGS, SMALL, Stage, step_text
 from landscape.render.heights import heights
-from landscape.render.numerals import count, number
+from landscape.render.numerals import count
 from landscape.render.runs import run_style
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ class CompareFilm(Stage):
             words = theme.shortened(words, SMALL, (across + min(GAP, MARGIN) - 20) / 100)
             self.text(left + place * (across + GAP), top, words, fontsize=SMALL, color=theme.QUIET, va="top")
         notes = [f"and {count(len(self.runs) - SHOWN)} more on the map"] if len(self.runs) > SHOWN else []
-        notes += ["pale: the other runs", "dashed: loss at the projection", *self._thresholds()]
+        notes += ["pale: other runs", "dashed: projected loss", *self._thresholds()]
         words = theme.shortened(" · ".join(notes), SMALL, (width + 30) / 100)
         self.text(left - 40, 14, words, fontsize=SMALL, color=theme.QUIET, va="bottom")
         return panels
@@ -169,9 +169,7 @@ class CompareFilm(Stage):
     def _thresholds(self) -> list[str]:
         """What the optimizers bear, as far as it is known."""
         known = [(one, threshold_of(one, self.runs)) for one in self.eigenvalues]
-        values = [
-            f"{self.runs[one.place or 0].name} {number(float(np.nanmin(v)))}" for one, v in known if v is not None
-        ]
+        values = [f"{self.runs[one.place or 0].name} {threshold_text(v)}" for one, v in known if v is not None]
         return [f"stable below: {', '.join(values)}"] if values else []
 
     def _move(self, renderer: Any, frame: int) -> None:
@@ -182,7 +180,7 @@ class CompareFilm(Stage):
         self._counter.set_text(step_text(step))
         self._counter.draw(renderer)
         for text, run in zip(self._values, self.runs, strict=False):
-            words = reached(self.surface, run, step)
+            words = reached(self.surface, run, step, self._panels[0].logarithmic)
             if run.steps[-1] < step and self._is_short(run) and words.startswith("loss"):
                 words = f"ended at step {count(int(run.steps[-1]))} · {words}"
             text.set_text(words)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from landscape.render import theme
 from landscape.render.density_figure import OPERATORS
 from landscape.render.film_panels import DASHES, Curve
+from landscape.render.film_stage import BODY
 from landscape.render.numerals import number
 from landscape.render.runs import run_style
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 IN_REACH = 3  # times the largest eigenvalue: a threshold farther up would flatten the curves, and is written instead
 MOST = 6  # eigenvalues of one run
+LONGEST_NAME = 1.2  # inches of a picture of 1080 lines, in a heading
 
 
 def eigenvalue_curves(followed: Sequence[Followed], runs: Sequence[PathOnSurface]) -> tuple[list[Curve], list[Curve]]:
@@ -74,16 +76,39 @@ def thresholds_near(places: Sequence[int], runs: Sequence[PathOnSurface], top: f
     return found
 
 
-def eigenvalue_heading(followed: Sequence[Followed], thresholds: Sequence[Curve], runs: Sequence[PathOnSurface]) -> str:
-    """What the panel shows; a threshold out of its reach as a number."""
-    operator = followed[0].series.operator
-    name = f"eigenvalues of the {OPERATORS.get(operator, operator)}"
+def eigenvalue_heading(
+    followed: Sequence[Followed], thresholds: Sequence[Curve], runs: Sequence[PathOnSurface]
+) -> tuple[str, list[str]]:
+    """What the panel shows, and remarks on thresholds, from long to short; those out of its reach as numbers."""
+    known = [(one.place, threshold_of(one, runs)) for one in followed]
+    above = []
+    for place, values in known:
+        if place is None or values is None or thresholds_near([place], runs, _top(followed)):
+            continue
+        name = theme.shortened(runs[place].name, BODY, LONGEST_NAME)
+        above.append((float(np.nanmin(values)), name if len(runs) > 1 else "", threshold_text(values)))
+    above.sort()
     if thresholds:
-        return "eigenvalues, dashed: stable below"
-    known = [values for values in (threshold_of(one, runs) for one in followed) if values is not None]
-    if known:
-        return f"eigenvalues (stable below {number(min(float(np.nanmin(values)) for values in known))})"
-    return name
+        written = "".join(f"; {name} below {bound}" for _, name, bound in above)
+        return "eigenvalues", [", dashed: stable below" + written, ", dashed: stable below"]
+    if above:
+        parts = [f"{name} stable below {bound}".strip() for _, name, bound in above]
+        parts[1:] = [part.replace(" stable", "") for part in parts[1:]]
+        # The lowest is the one that an eigenvalue meets first.
+        return "eigenvalues", [f"; {', '.join(parts)}", *[f"; {parts[0]}, …"] * (len(parts) > 1), f"; {parts[0]}"]
+    operator = followed[0].series.operator
+    return f"eigenvalues of the {OPERATORS.get(operator, operator)}", []
+
+
+def threshold_text(values: Array) -> str:
+    """A threshold in figures: with a learning rate that changes, from its lowest to its highest."""
+    low, high = number(float(np.nanmin(values))), number(float(np.nanmax(values)))
+    return low if low == high else f"{low}–{high}"
+
+
+def _top(followed: Sequence[Followed]) -> float:
+    """The largest of all eigenvalues."""
+    return max(float(np.nanmax(one.series.values)) for one in followed)
 
 
 def threshold_of(one: Followed, runs: Sequence[PathOnSurface]) -> Array | None:

@@ -77,6 +77,8 @@ class CurvePanel:
         More values that must fit, such as those of other panels with the same limits.
     named : bool
         Whether the steps are written below.
+    remarks : sequence of str
+        What follows on the heading and its scale, from long to short: the first that fits.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class CurvePanel:
         behind: Sequence[Curve] = (),
         limits: Array | None = None,
         named: bool = True,
+        remarks: Sequence[str] = (),
     ) -> None:
         self.axes, self.curves = axes, [curve for curve in curves if len(curve.steps)]
         every = [np.zeros(0) if limits is None else limits, *(curve.values for curve in [*self.curves, *behind])]
@@ -99,12 +102,8 @@ class CurvePanel:
         axes.set_xlim(span[0], span[1] if span[1] > span[0] else span[0] + 1)
         self._dress(finite, kind, named)
         if heading:
-            room = axes.get_window_extent().width / axes.get_figure().dpi + 0.3  # type: ignore[union-attr]
-            suffixes = (" (logarithmic)", " (log)") if self.logarithmic else ("",)
-            fitting = [suffix for suffix in suffixes if theme.text_width(heading + suffix, BODY) <= room]
-            suffix = (fitting or suffixes[-1:])[0]
-            heading = theme.shortened(heading, BODY, room - theme.text_width(suffix, BODY))
-            axes.set_title(heading + suffix, pad=10, parse_math=False)
+            room = axes.get_window_extent().width / axes.get_figure().dpi  # type: ignore[union-attr]
+            axes.set_title(fitting(heading, remarks, self.logarithmic, room), pad=10, parse_math=False)
         for curve in behind:
             axes.plot(curve.steps, curve.values, color=pale(curve.color), linewidth=curve.width, linestyle=curve.dashes)
         for curve in self.curves:
@@ -170,6 +169,18 @@ class CurvePanel:
             if curve.dot is not None and np.isfinite(head).all():
                 dot.set_center((float(head[0]), float(head[1])))
                 dot.draw(renderer)
+
+
+def fitting(heading: str, remarks: Sequence[str], logarithmic: bool, room: float) -> str:
+    """A heading with its scale and the first remark that fits into so many inches."""
+    scales = (" (logarithmic)", " (log)") if logarithmic else ("",)
+    every = [f"{heading}{scale}{remark}" for remark in remarks or ("",) for scale in scales]
+    for words in every:
+        if theme.text_width(words, BODY) <= room:
+            return words
+    if remarks:
+        return theme.shortened(every[-1], BODY, room)
+    return theme.shortened(heading, BODY, room - theme.text_width(scales[-1], BODY)) + scales[-1]
 
 
 def is_logarithmic(finite: Array, kind: str) -> bool:

@@ -212,7 +212,7 @@ class SpectrumFilm(Stage):
     def _facts(self, left: float, width: float, top: float) -> float:
         """Rows of a name and a place for a value; returns where they end."""
         moment = self.moments[0]
-        names = ["largest eigenvalue", "smallest eigenvalue", "trace", "resolved eigenvalues"]
+        names = ["measured at step", "largest eigenvalue", "smallest eigenvalue", "trace", "resolved eigenvalues"]
         if moment.run:
             if moment.place is not None:
                 self.marker(self.style, left - 14, top - 20)
@@ -338,6 +338,7 @@ class SpectrumFilm(Stage):
         if np.isfinite(density.trace_stderr):
             trace += f" ± {number(density.trace_stderr, 1)}"
         values = [
+            count(moment.step),
             f"{'' if density.ends_resolved[1] else '≥ '}{number(density.lambda_max)}",
             f"{'' if density.ends_resolved[0] else '≤ '}{number(density.lambda_min)}",
             trace if np.isfinite(density.trace) else "not known",

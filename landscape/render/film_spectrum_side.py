@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from landscape.render import theme
-from landscape.render.film_eigenvalues import eigenvalue_curves, eigenvalue_heading, thresholds_near
+from landscape.render.film_eigenvalues import eigenvalue_curves, eigenvalue_heading, threshold_text, thresholds_near
 from landscape.render.film_panels import Curve
 from landscape.render.runs import run_style
 
@@ -44,20 +44,23 @@ def side_curves(
         else (theme.PALETTE[1], ("white", theme.PALETTE[1]))
     )
     found: list[dict[str, Any]] = []
+    remarks: list[str]
     loss = _loss(runs, place, densities)
     if loss is not None:
         found.append({"curves": [_within(Curve(*loss, color, dot=dot), steps)], "heading": "loss", "kind": "loss"})
     if eigenvalues:
         curves, behind = eigenvalue_curves(eigenvalues, runs)
-        heading = eigenvalue_heading(eigenvalues, behind, runs)
+        heading, remarks = eigenvalue_heading(eigenvalues, behind, runs)
     else:
         values = np.array([moment.density.lambda_max for moment in moments])
         curves = [Curve(steps, values, color, dot=dot)]
         hessian = moments[0].density.operator == "hessian"
         behind = thresholds_near([place] if hessian and place is not None else [], runs, float(values.max()))
-        heading = "largest eigenvalue" + (", dashed: stable below" if behind else "")
+        heading, remarks = "largest eigenvalue", [", dashed: stable below"] if behind else []
+        if hessian and place is not None and not behind and np.isfinite(runs[place].threshold).any():
+            remarks = [f"; stable below {threshold_text(runs[place].threshold)}"]
     curves, behind = ([_within(curve, steps) for curve in group] for group in (curves, behind))
-    found.append({"curves": curves, "behind": behind, "heading": heading, "kind": "eigenvalue"})
+    found.append({"curves": curves, "behind": behind, "heading": heading, "remarks": remarks, "kind": "eigenvalue"})
     return found
 
 

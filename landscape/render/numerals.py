@@ -9,15 +9,17 @@ import numpy as np
 POWERS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
-def number(value: float, digits: int = 3) -> str:
-    """A number with so many significant digits.
+def number(value: float, digits: int = 3, *, zeros: bool = False) -> str:
+    """A number with so many significant digits; of one that changes, zeros at the end may stay, so that it is as wide.
 
     Examples
     --------
     >>> number(-0.12345), number(1e-6), number(2.5e7)
     ('−0.123', '10⁻⁶', '2.5·10⁷')
+    >>> number(0.69997), number(0.69997, zeros=True)
+    ('0.7', '0.700')
     """
-    text = f"{value:.{digits}g}".replace("-", "−")
+    text = f"{value:{'#' if zeros else ''}.{digits}g}".removesuffix(".").replace("-", "−")
     if "e" in text:
         mantissa, exponent = text.split("e")
         power = str(int(exponent.replace("−", "-"))).translate(POWERS)

@@ -40,6 +40,20 @@ def test_frame_k_shows_checkpoint_k(seed, size):
         assert np.hypot(column - expected[0], row - expected[1]) < (1 if size[0] > 1000 else 0.7)
 
 
+@pytest.mark.parametrize("spread", [1.5, 100.0])  # linear, logarithmic
+def test_the_loss_that_is_written_is_that_of_the_dot(spread):
+    record = surface(runs=1, checkpoints=3)
+    record = replace(record, path_loss=np.array([spread, 1.0, 0.69997]), path_projected_loss=np.ones(3))
+    film = render.Film(record, frames=9, size=SIZE)
+    panel = film._losses
+    assert panel.logarithmic == (spread > 5)
+    for k in range(9):
+        text = next(words for words in written_in(film, k) if words.startswith("loss "))
+        shown = panel.axes.transData.inverted().transform(panel._dots[0].get_center())[1]
+        assert float(text.removeprefix("loss ")) == pytest.approx(shown, rel=6e-3)
+        assert len(text.removeprefix("loss ").replace(".", "").lstrip("0")) == 3  # no jumps in width
+
+
 def test_pixels_are_those_of_the_axes():
     record = surface(runs=1)
     film = render.Film(record, size=SIZE)

@@ -6,12 +6,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 
 from landscape import render
 from landscape.errors import InputError
 from landscape.records import DensitySeries, EigenSeries
+from landscape.render import theme
 from landscape.render.film_compare import CompareFilm
 from landscape.render.film_layouts import LAYOUTS, film_class, length_of, subject_of
+from landscape.render.film_panels import fitting
 from landscape.render.film_spectrum import SpectrumFilm, spread_over
 from landscape.render.merging import merged
 from tests.render.legibility import HOSTILE, assert_film_legible, written_in
@@ -105,6 +108,32 @@ def test_the_threshold_is_drawn_where_it_is_in_reach_and_written_where_not():
         assert words in heading
 
 
+def test_a_heading_says_whose_threshold_it_is_and_from_where_to_where():
+    both = [eigenvalues(), eigenvalues("ProxSGD", seed=1)]
+    record = bearing()
+    falling = 600 - record.path_step  # 600 to 210
+    for first, second, words in (
+        (np.nan, 600.0, "eigenvalues; ProxSGD stable below 600"),
+        (600.0, 700.0, "eigenvalues; SGD stable below 600, …"),
+        (falling, np.nan, "eigenvalues; SGD stable below 210–600"),
+        (600.0, 6.0, "eigenvalues, dashed: stable below"),
+    ):
+        threshold = np.where(record.path_run == 0, first, second)
+        film = render.Film(replace(record, path_threshold=threshold), eigenvalues=both, frames=2, size=(1920, 1080))
+        axes = film.figure.axes[4]
+        assert axes.get_title(loc="left").startswith(words)
+        title = next(text for text in axes.findobj(Text) if text.get_text().startswith("eigenvalues"))
+        assert title.get_window_extent().x1 <= axes.bbox.x1 + 1
+        notes = " ".join(text.get_text() for text in CompareFilm(film.surface, eigenvalues=both, frames=2).figure.texts)
+        assert first is not falling or "SGD 210–600" in notes
+
+
+def test_a_panel_names_its_scale_before_its_remarks():
+    assert fitting("eigenvalues", ["; SGD stable below 76"], True, 4.8) == "eigenvalues (log); SGD stable below 76"
+    assert fitting("eigenvalues", [", dashed: stable below"], True, 9.0).startswith("eigenvalues (logarithmic), dashed")
+    assert theme.text_width(fitting("eigenvalues " * 9, [], True, 4.0), 16.0) <= 4.0
+
+
 def test_the_spectrum_is_the_measured_one_at_measured_steps():
     record = series(4)
     film = SpectrumFilm(densities=record, size=SIZE, frames=31)  # every tenth frame is a measured one
@@ -124,6 +153,10 @@ def test_the_spectrum_is_the_measured_one_at_measured_steps():
 def test_the_spectrum_names_what_was_measured_last():
     film = SpectrumFilm(densities=series(4), size=SIZE, frames=31)
     assert "Hessian, last measured at step 0" in written_in(film, 9)
+    rows = [text.get_text() for text in film.figure.texts]
+    assert "measured at step" in rows  # in the column, above the eigenvalues of that step
+    assert "100" in written_in(film, 17)
+    assert "0" in written_in(film, 9)
     assert "Hessian, last measured at step 100" in written_in(film, 10)
 
 
