@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from landscape._arguments import check_whole
 from landscape.bridges.measurement import Measurement
-from landscape.errors import InputError
+from landscape.errors import InputError, LandscapeError
 from landscape.objective import Objective
+from landscape.store import load
 from landscape.trajectory.optimizer_facts import learning_rate, optimizer_facts
 from landscape.trajectory.recorder import Recorder
 from landscape.trajectory.snapshot import undisturbed
@@ -123,6 +124,7 @@ class LightningRecorder(*_callbacks()):  # type: ignore[misc]
         if not trainer.is_global_zero:
             return
         module = self._module(pl_module)
+        self._check_files()
         # Several optimizers have no common state.
         optimizer = trainer.optimizers[0] if len(trainer.optimizers) == 1 else None
         self.recorder = Recorder(self.path, module, optimizer, every=self.every, **self.options)
@@ -133,6 +135,9 @@ class LightningRecorder(*_callbacks()):  # type: ignore[misc]
             self.recorder.rewind(trainer.global_step)
         if self.objective is not None:
             self.measurement = Measurement(self._built(module), **self.measuring)
+            if trainer.global_step and self.options.get("resume"):
+                before = (load(path) if path.exists() else None for path in (self.eigenvalue_path, self.density_path))
+                self.measurement.go_on(next(before), next(before), trainer.global_step)
             self._measure(trainer, pl_module, math.nan)
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
@@ -177,6 +182,17 @@ class LightningRecorder(*_callbacks()):  # type: ignore[misc]
             parts = ", ".join(name for name, _ in pl_module.named_children())
             raise InputError(f"the module has no part {self.part!r}; it has: {parts}") from error
 
+    def _check_files(self) -> None:
+        """Refuse to replace what an earlier training has measured."""
+        if self.objective is None or self.options.get("overwrite") or self.options.get("resume"):
+            return
+        for path in (self.eigenvalue_path, self.density_path):
+            if path.exists():
+                raise InputError(
+                    f"{path} exists: give LightningRecorder another path, or overwrite=True, or resume=True to go on "
+                    "with it"
+                )
+
     def _built(self, module: nn.Module) -> Objective:
         if isinstance(self.objective, Objective):
             return self.objective
@@ -197,10 +213,13 @@ class LightningRecorder(*_callbacks()):  # type: ignore[misc]
             return
         name = self.options.get("name") or (type(optimizer).__name__ if optimizer is not None else "")
         facts = optimizer_facts(optimizer)
-        if self.measurement.k:
-            self.measurement.eigen_series(name, facts).save(self.eigenvalue_path)
-        if self.measurement.density:
-            self.measurement.density_series(name, facts).save(self.density_path)
+        try:
+            if self.measurement.k:
+                self.measurement.eigen_series(name, facts).save(self.eigenvalue_path)
+            if self.measurement.density:
+                self.measurement.density_series(name, facts).save(self.density_path)
+        except (OSError, LandscapeError) as error:  # a full disk
+            self.measurement.refuse(trainer.global_step, error)
 
 
 def _loss_of(outputs: Any) -> Tensor | None:

@@ -70,6 +70,8 @@ class Measurement:
         self.k, self.tol, self.density, self.seed = min(k, objective.n), tol, density, seed
         self.density_options: dict[str, Any] = {"tol": density_tol, "max_products": density_products, "seed": seed}
         self.refusals: list[str] = []
+        self._spent = {"seconds": 0.0, "gradient_equivalents": 0.0}  # before what is gone on with
+        self._earlier = 0
         self._vectors: Any = None
         self._facts: list[dict[str, Any]] = []
         self._pairs: list[EigenPairs] = []
@@ -99,14 +101,65 @@ class Measurement:
         try:
             with undisturbed(model):
                 return self._measured(model, step, loss, rate)
-        except LandscapeError as refusal:
-            if not self.refusals:
-                warnings.warn(
-                    f"no curvature at step {step}: {refusal}. The training goes on, and measuring is tried again",
-                    stacklevel=2,
-                )
-            self.refusals.append(str(refusal))
+        except Exception as error:  # of the model, of the memory: nothing of it is the training's
+            self.refuse(step, error)
             return None, None
+
+    def refuse(self, step: int, error: Exception) -> None:
+        """Say once that there is no curvature, and go on."""
+        words = str(error) if isinstance(error, LandscapeError) else f"{type(error).__name__}: {error}"
+        if not self.refusals:
+            warnings.warn(
+                f"no curvature at step {step}: {words}. The training goes on, and measuring is tried again",
+                stacklevel=3,
+            )
+        self.refusals.append(words)
+
+    def go_on(self, eigenvalues: EigenSeries | None, densities: DensitySeries | None, step: int) -> None:
+        """Begin with what was measured before a step, by a training that is resumed there.
+
+        Parameters
+        ----------
+        eigenvalues, densities : series, optional
+            As they were saved; steps that only one of them has are left out.
+        step : int
+            What lies there or beyond is measured again.
+
+        Raises
+        ------
+        InputError
+            They were measured with another k, or of another network.
+        """
+        wanted = {"eigenvalues": (eigenvalues, bool(self.k)), "densities": (densities, self.density)}
+        series: dict[str, Any] = {name: found for name, (found, asked) in wanted.items() if asked}
+        if not series or any(found is None for found in series.values()):
+            return
+        for name, found in series.items():
+            width = found.values.shape[1] if name == "eigenvalues" else self.k
+            if (found.n, width) != (self.objective.n, self.k):
+                raise InputError(
+                    f"the {name} measured so far are of {found.n} parameters with k={width}, but now there are "
+                    f"{self.objective.n} with k={self.k}: keep them elsewhere, or measure as before"
+                )
+        rows = [{int(one): row for row, one in enumerate(found.steps) if one < step} for found in series.values()]
+        for one in sorted(set.intersection(*map(set, rows))):
+            places = dict(zip(series, (places[one] for places in rows), strict=True))
+            for name, row in places.items():
+                kept: list[Any] = self._pairs if name == "eigenvalues" else self._densities
+                kept.append(series[name][row])
+            first = next(iter(series.values()))
+            row = next(iter(places.values()))
+            self._facts.append(
+                {
+                    "step": one, "loss": float(first.loss[row]), "told": float(first.losses[row]),
+                    "rate": float(first.learning_rates[row]), "digest": str(first.theta_sha256[row]),
+                    "warm": bool(first.warm[row]) if self.k else False,
+                }
+            )  # fmt: skip
+        self._earlier = len(self._facts)
+        if self._facts:
+            for name in self._spent:
+                self._spent[name] = max(float(getattr(found, name)) for found in series.values())
 
     def eigen_series(self, run: str = "", optimizer: Mapping[str, Any] | None = None) -> EigenSeries:
         """The eigenvalues so far, as ``eigenpairs_along`` gives them."""
@@ -125,7 +178,7 @@ class Measurement:
             scales=np.array([pairs.scale for pairs in self._pairs], float),
             noise_floors=np.array([pairs.noise_floor for pairs in self._pairs], float),
             product_counts=np.array([pairs.products for pairs in self._pairs], np.int64),
-            warm=np.arange(count) > 0,
+            warm=np.array([fact["warm"] for fact in self._facts], bool),
             **self._common(run, optimizer),
         )
 
@@ -136,7 +189,7 @@ class Measurement:
 
     def _common(self, run: str, optimizer: Mapping[str, Any] | None) -> dict[str, Any]:
         columns = {name: [fact[name] for fact in self._facts] for name in ("step", "loss", "told", "rate", "digest")}
-        every: list[Any] = [*self._pairs, *self._densities]
+        fresh: list[Any] = [*self._pairs[self._earlier :], *self._densities[self._earlier :]]
         return {
             "steps": np.array(columns["step"], np.int64),
             "n": self.objective.n,
@@ -146,8 +199,7 @@ class Measurement:
             "theta_sha256": np.array(columns["digest"], str),
             "run": run,
             "optimizer": dict(optimizer or {}),
-            "seconds": float(sum(one.seconds for one in every)),
-            "gradient_equivalents": float(sum(one.gradient_equivalents for one in every)),
+            **{name: spent + sum(getattr(one, name) for one in fresh) for name, spent in self._spent.items()},
             "provenance": {"samples": self.objective.samples, "seed": self.seed}
             | ({"refused": len(self.refusals), "refusal": self.refusals[-1]} if self.refusals else {}),
         }
@@ -160,6 +212,7 @@ class Measurement:
         # Theta moves from one measurement to the next: a timing or a trace would never pay.
         hessian = Hessian(here, product="double_backward")
         pairs = density = None
+        warm = self._vectors is not None
         if self.k:
             pairs = eigenpairs(hessian, self.k, tol=self.tol, seed=self.seed, start=self._vectors)
         if self.density:
@@ -171,7 +224,7 @@ class Measurement:
         if density is not None:
             self._densities.append(density)
         digest = str(here.describe()["theta_sha256"])
-        self._facts.append({"step": step, "loss": value, "told": loss, "rate": rate, "digest": digest})
+        self._facts.append({"step": step, "loss": value, "told": loss, "rate": rate, "digest": digest, "warm": warm})
         return pairs, density
 
 

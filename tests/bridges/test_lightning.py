@@ -198,6 +198,40 @@ def test_a_training_that_goes_on_goes_on_in_the_recording(tmp_path):
     assert np.array_equal(run[-1].theta, last)
 
 
+def test_a_training_that_goes_on_keeps_what_was_measured(tmp_path):
+    import lightning
+
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
+    watched = {"part": "model", "objective": objective, "measure_every": 4, "k": 2, "density": True}
+
+    def trainer(epochs, **options):
+        callback = ls.bridges.LightningRecorder(tmp_path / "run.h5", **watched, **options)
+        return lightning.Trainer(max_epochs=epochs, callbacks=[callback], enable_checkpointing=False, **quiet)
+
+    first = trainer(1)
+    first.fit(module_class("lightning.pytorch")(), loader())
+    first.save_checkpoint(tmp_path / "model.ckpt")
+    files = {name: tmp_path / f"run-{name}.h5" for name in ("eigenvalues", "densities")}
+    before = {name: ls.load(path) for name, path in files.items()}
+    assert before["eigenvalues"].steps.tolist() == [0, 4, 6]
+    trainer(2, resume=True).fit(
+        module_class("lightning.pytorch")(), loader(), ckpt_path=tmp_path / "model.ckpt", weights_only=False
+    )
+    run = ls.Trajectory(tmp_path / "run.h5")
+    for name, path in files.items():
+        after = ls.load(path)
+        assert after.steps.tolist() == [0, 4, 6, 8, 12]
+        assert after.theta_sha256.tolist() == [run.digests[step] for step in after.steps]
+        assert np.array_equal(after.loss[:3], before[name].loss)
+        assert after.seconds > before[name].seconds
+    eigenvalues = ls.load(files["eigenvalues"])
+    assert np.array_equal(eigenvalues.values[:2], before["eigenvalues"].values[:2])
+    assert eigenvalues.warm.tolist() == [False, True, False, True, True]
+    (tmp_path / "run.h5").unlink()
+    with pytest.raises(InputError, match=r"run-eigenvalues.h5 exists"):
+        trainer(1).fit(module_class("lightning.pytorch")(), loader())
+
+
 def test_what_is_refused(tmp_path):
     path = tmp_path / "run.h5"
     for options, words in (
@@ -220,6 +254,25 @@ def test_a_measurement_that_fails_is_said_once_and_the_training_goes_on(tmp_path
         fit("lightning.pytorch", [callback])
     assert len(ls.Trajectory(tmp_path / "run.h5")) == 2 * STEPS + 1
     assert not (tmp_path / "run-eigenvalues.h5").exists()
+
+
+@pytest.mark.parametrize("where", ["memory", "disk"])
+def test_neither_memory_nor_disk_ends_the_training(tmp_path, monkeypatch, where):
+    from landscape import records
+    from landscape.bridges import measurement
+
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("no memory") if where == "memory" else OSError(28, "No space left on device")
+
+    if where == "memory":
+        monkeypatch.setattr(measurement, "eigenpairs", full)
+    else:
+        monkeypatch.setattr(records.EigenSeries, "save", full)
+    callback = ls.bridges.LightningRecorder(tmp_path / "run.h5", part="model", objective=objective, measure_every=3)
+    with pytest.warns(UserWarning, match="no memory" if where == "memory" else "No space left"):
+        watched = state(fit("lightning.pytorch", [callback]))
+    assert len(ls.Trajectory(tmp_path / "run.h5")) == 2 * STEPS + 1
+    assert all(torch.equal(one, other) for one, other in zip(watched, state(fit("lightning.pytorch", [])), strict=True))
 
 
 @pytest.mark.slow
