@@ -26,7 +26,7 @@ from landscape.geometry.products import norm
 from landscape.objective import Objective
 from landscape.records import Profile
 from landscape.store import RunState
-from landscape.surface import DEFAULT_MARGIN, aligned_with, same_on_all_ranks
+from landscape.surface import DEFAULT_MARGIN, aligned_with, check_memory, same_on_all_ranks
 
 Array = NDArray[np.float64]
 
@@ -119,10 +119,12 @@ def loss_profile(
     plane, side = same_on_all_ranks(found[0], world), axis - 1
     anchors = _anchors(plane, side)
     low, high = _extent(plane, side, anchors) if extent is None else extent
-    s = np.linspace(low, high, points)
-    corner = (float(s[0]), 0.0) if side == 0 else (0.0, float(s[0]))
+    corner = (float(low), 0.0) if side == 0 else (0.0, float(low))
     values = PlaneValues(objective, plane, corner, quantities, test, batchnorm)
     parts = PartLosses(objective, values.fast, subsamples, seed, values.batchnorm != "batch")
+    width = values.width + len(parts.weights)
+    check_memory(points + len(anchors), width, f"a line of {points} points", lambda most: f"{most} points", world)
+    s = np.linspace(low, high, points)
     places = np.concatenate([s, list(anchors.values())])
     configuration = {
         **values.describe(),
@@ -141,7 +143,7 @@ def loss_profile(
     rows, _, resumed = computed(
         evaluate,
         lambda _, known: np.flatnonzero(~known),
-        (len(places), values.width + len(parts.weights)),
+        (len(places), width),
         world,
         state,
         checkpoint_seconds,

@@ -147,11 +147,14 @@ def loss_surface(
     refused_together(prepare, world)
     # The bits of rank 0: ranks may have computed the plane on different processors.
     common = same_on_all_ranks(aligned[0], world)
-    projections, cosines, x, y = world.broadcast_object(
-        (projections, cosines, *_grid(common, projections, resolution, margin, extent))
+    projections, cosines, corners = world.broadcast_object(
+        (projections, cosines, _corners(common, projections, margin, extent))
     )
-    values = PlaneValues(objective, common, (x[0], y[0]), quantities, test, batchnorm)
-    _check_memory(len(x), len(y), values.width)
+    values = PlaneValues(objective, common, (corners[0], corners[2]), quantities, test, batchnorm)
+    nx, ny = _numbers(resolution)
+    check_memory(nx * ny, values.width, f"a grid of {nx} × {ny} points", _square, world)
+    x_min, x_max, y_min, y_max = corners
+    x, y = world.broadcast_object((np.linspace(x_min, x_max, nx), np.linspace(y_min, y_max, ny)))
     points = Points(values, several, projections, x, y)
     modelled = common.kind in MODELLED and values.batchnorm != "batch" if model is None else model
     configuration = {**points.describe(), "adaptive": adaptive, "model": modelled}
@@ -283,26 +286,38 @@ def _curvature(values: PlaneValues, described: Quadratic | None) -> Array:
     return np.asarray(plane.curvature, float)
 
 
-def _check_memory(nx: int, ny: int, width: int) -> None:
-    """Refuse a grid whose values do not fit."""
-    needed, there = float(nx) * ny * width * 8 * COPIES, SHARE * host_bytes()
-    if needed > there:
-        most = max(2, math.isqrt(int(there / (width * 8 * COPIES))))
+def check_memory(points: int, width: int, what: str, most: Callable[[int], str], world: Collectives) -> None:
+    """Refuse points whose values do not fit into the memory of one of the ranks, before there are any (collective).
+
+    Parameters
+    ----------
+    points, width : int
+        How many, and numbers at each of them.
+    what : str
+        What they are.
+    most : callable
+        So many points in words, for the advice.
+    world : Collectives
+    """
+    there = SHARE * min(world.all_gather_object(host_bytes()))
+    each = width * 8 * COPIES
+    if points * each > there:
         raise InputError(
-            f"a grid of {nx} × {ny} points with {width} number{'s' if width > 1 else ''} at each of them takes about "
-            f"{in_words(needed)}, but {in_words(there)} of memory are for it; {most} × {most} would fit"
+            f"{what} with {width} number{'s' if width > 1 else ''} at each of them takes about "
+            f"{in_words(points * each)}, but {in_words(there)} of memory are for it; {most(int(there / each))} would "
+            "fit"
         )
 
 
-def _grid(
-    plane: Plane,
-    projections: list[tuple[Array, Array]],
-    resolution: int | tuple[int, int],
-    margin: float,
-    extent: Extent | None,
-) -> tuple[Array, Array]:
-    """Coordinates of the grid lines."""
-    numbers = _numbers(resolution)
+def _square(points: int) -> str:
+    side = max(2, math.isqrt(points))
+    return f"{side} × {side}"
+
+
+def _corners(
+    plane: Plane, projections: list[tuple[Array, Array]], margin: float, extent: Extent | None
+) -> tuple[float, float, float, float]:
+    """Coordinates of the outermost grid lines."""
     x_min, x_max, y_min, y_max = plane.extent
     if extent is not None:
         x_min, x_max, y_min, y_max = extent
@@ -313,14 +328,19 @@ def _grid(
             x_min, x_max = min(x_min, seen[:, 0].min()), max(x_max, seen[:, 0].max())
             y_min, y_max = min(y_min, seen[:, 1].min()), max(y_max, seen[:, 1].max())
     width, height = margin * (x_max - x_min), margin * (y_max - y_min)
-    return (
-        np.linspace(x_min - width, x_max + width, numbers[0]),
-        np.linspace(y_min - height, y_max + height, numbers[1]),
-    )
+    return float(x_min - width), float(x_max + width), float(y_min - height), float(y_max + height)
 
 
-def _numbers(resolution: int | tuple[int, int]) -> tuple[int, ...]:
-    return tuple(resolution) if isinstance(resolution, Sequence) else (resolution, resolution)
+def _numbers(resolution: int | tuple[int, int]) -> tuple[int, int]:
+    """Grid points along the axes."""
+    numbers = tuple(resolution) if isinstance(resolution, Sequence) else (resolution, resolution)
+    # The remainder of what is not finite is NaN.
+    if len(numbers) != 2 or any(number < 2 or number % 1 != 0 for number in numbers):
+        raise InputError(
+            f"resolution must be at least 2 along each axis, not {resolution}; the loss at one point is "
+            "objective.at(plane.point(x, y)).loss()"
+        )
+    return int(numbers[0]), int(numbers[1])
 
 
 def same_on_all_ranks(plane: Plane, world: Collectives) -> Plane:
@@ -375,12 +395,7 @@ def _check(
         raise InputError(f"loss_surface needs a landscape.Objective, not {type(objective).__name__}")
     if not isinstance(plane, Plane):
         raise InputError(f"loss_surface needs a landscape.Plane, such as Plane.pca(run), not {type(plane).__name__}")
-    numbers = _numbers(resolution)
-    if len(numbers) != 2 or any(int(number) != number or number < 2 for number in numbers):
-        raise InputError(
-            f"resolution must be at least 2 along each axis, not {resolution}; the loss at one point is "
-            "objective.at(plane.point(x, y)).loss()"
-        )
+    _numbers(resolution)
     if not (math.isfinite(margin) and margin >= 0):
         raise InputError(f"margin must be finite and not negative, not {margin}")
     if extent is not None:

@@ -145,6 +145,7 @@ def test_holes_and_a_continued_line(tmp_path):
         ({"direction": np.zeros(3)}, "is zero"),
         ({"direction": np.ones(4)}, "has 4 numbers"),
         ({"seed": -1}, "negative"),
+        ({"points": 10**11}, r"a line of 100000000000 points with \d+ numbers .* points would fit"),
     ],
 )
 def test_bad_arguments(options, message):

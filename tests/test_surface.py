@@ -203,6 +203,7 @@ def test_a_plane_whose_parameters_come_in_another_order(recorded):
         ({"resolution": 1}, "at least 2 along each axis, not 1"),
         ({"resolution": (5, 1)}, "at least 2"),
         ({"resolution": 2.5}, "at least 2"),
+        ({"resolution": float("inf")}, "at least 2"),
         ({"margin": -1.0}, "margin"),
         ({"extent": (1, 0, 0, 1)}, "x_min, x_max"),
         ({"extent": (0, 1, 0)}, "x_min, x_max"),

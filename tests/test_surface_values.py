@@ -12,6 +12,7 @@ from torch import nn
 import landscape as ls
 from landscape import _statistics, zoo
 from landscape.errors import InputError
+from landscape.surface import check_memory
 from tests.test_surface import quadratic
 
 
@@ -237,6 +238,24 @@ def test_a_grid_that_does_not_fit_into_memory_says_what_would(monkeypatch):
         InputError, match=r"200 × 300 points with 2 numbers at each of them takes about .* 88 × 88 would"
     ):
         ls.loss_surface(objective, plane, resolution=(200, 300), quantities=["gradient_norm"])
+    ls.loss_surface(objective, plane, resolution=(3, 2), quantities=["gradient_norm"])
+    monkeypatch.undo()
+    for huge in ((10**12, 2), 2 * 10**9, 10**30):
+        with pytest.raises(InputError, match=r"of memory are for it; \d+ × \d+ would fit"):
+            ls.loss_surface(objective, plane, resolution=huge)
+
+
+class Smaller:
+    """Ranks of which another one has less memory."""
+
+    def all_gather_object(self, value):
+        return [value, 2e6]
+
+
+def test_the_smallest_memory_of_all_ranks_counts():
+    check_memory(15_000, 1, "a grid", str, Smaller())
+    with pytest.raises(InputError, match="15625 would fit"):
+        check_memory(16_000, 1, "a grid", str, Smaller())
 
 
 def test_two_quantities_of_one_name():
