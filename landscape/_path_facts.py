@@ -14,6 +14,8 @@ from landscape.geometry.products import dot
 from landscape.optim.stability import Threshold, threshold_of
 
 Array = NDArray[np.float64]
+# Options of an optimizer whose momentum a schedule changes (torch's OneCycleLR and CyclicLR).
+SCHEDULES_MOMENTUM = ("base_momentum", "max_momentum")
 
 
 def step_cosines(run: Any) -> Array:
@@ -65,14 +67,19 @@ def stability_thresholds(run: Any, weight_decay: float = 0.0) -> Array:
     (T,) float64
         In loss per parameter². NaN where no threshold is right for the Hessian itself: of an adaptive optimizer, whose
         threshold is for another matrix, of one whose step is not known, with options that differ between groups of
-        parameters, and where there is no positive learning rate.
+        parameters, where there is no positive learning rate, and where a schedule has changed momentum, weight decay or
+        other options, whose values at each checkpoint are not recorded.
     """
     optimizer = dict(getattr(run, "optimizer", {}))
     rates = np.asarray(getattr(run, "learning_rates", np.full(len(run), np.nan)), float)
-    if optimizer.get("groups"):
+    defaults = optimizer.get("defaults", {})
+    if optimizer.get("groups") or any(name in defaults for name in SCHEDULES_MOMENTUM):
         return np.full(len(run), np.nan)
+    changed = optimizer.get("changed_at", math.inf)
     found = [
-        _threshold(str(optimizer.get("class", "")), {**optimizer.get("defaults", {}), "lr": float(rate)}, int(step))
+        _threshold(str(optimizer.get("class", "")), {**defaults, "lr": float(rate)}, int(step))
+        if step < changed
+        else None
         for rate, step in zip(rates, run.steps, strict=True)
     ]
     return np.array([math.nan if one is None else one.value - one.weight_decay + weight_decay for one in found])

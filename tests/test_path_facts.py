@@ -75,3 +75,42 @@ def test_none_for_groups_that_differ_and_for_runs_without_an_optimizer(tmp_path)
     run = recorded(tmp_path / "run.h5", lambda given: torch.optim.SGD(given, lr=0.1, momentum=0.9), groups=True)
     assert np.isnan(stability_thresholds(run)[0])
     assert np.isnan(stability_thresholds(Run(np.zeros((3, 2))))).all()
+
+
+@pytest.mark.parametrize("later", [False, True])
+def test_none_where_a_schedule_changes_the_momentum(later, tmp_path):
+    model = torch.nn.Linear(3, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    recorder = ls.Recorder(tmp_path / "run.h5", model, optimizer, every=2)
+    momenta = []
+    if not later:
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.5, total_steps=12)
+    with recorder:
+        momenta.append(optimizer.param_groups[0]["momentum"])
+        for step in range(1, 9):
+            model(torch.ones(2, 3)).sum().backward()
+            optimizer.step()
+            recorder.step()
+            if step % 2 == 0:
+                momenta.append(optimizer.param_groups[0]["momentum"])
+            if not later:
+                schedule.step()
+            elif step == 5:
+                optimizer.param_groups[0]["momentum"] = 0.5
+    run = ls.Trajectory(tmp_path / "run.h5")
+    true = 2 * (1 + np.array(momenta)) / run.learning_rates
+    found = stability_thresholds(run)
+    right = np.isfinite(found)
+    assert right.tolist() == ([True, True, True, False, False] if later else [False] * 5)
+    assert found[right] == pytest.approx(true[right])
+    if later:
+        goes_on_from_an_earlier_step(tmp_path / "run.h5", model, optimizer)
+
+
+def goes_on_from_an_earlier_step(path, model, optimizer):
+    optimizer.param_groups[0]["momentum"] = 0.9
+    with ls.Recorder(path, model, optimizer, every=2, resume=True) as recorder:
+        recorder.rewind(4)
+        for _ in range(4):
+            recorder.step()
+    assert np.isfinite(stability_thresholds(ls.Trajectory(path))).all()

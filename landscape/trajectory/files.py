@@ -29,6 +29,8 @@ from landscape.store.rows import TRAJECTORY, TRAJECTORY_SEGMENT, read_layout
 
 # One row each, short: read when a run is opened. `losses` may be NaN.
 FACTS = ("steps", "losses", "learning_rates", "theta_sha256", "has_momentum", "has_second_moment")
+# Of an optimizer: the step of the first checkpoint at which other options than the learning rate were changed.
+CHANGED_AT = "changed_at"
 VECTORS = ("theta", "momentum", "second_moment")
 BUFFERS = "buffers/"
 CHECKSUMS = "checksums/"
@@ -47,7 +49,7 @@ class Header:
     every : int
         Which optimizer steps were kept.
     optimizer : dict
-        "class", "defaults" and, if there are several, "groups".
+        "class", "defaults" and, if there are several, "groups"; "changed_at" if others than learning rates changed.
     provenance : dict
     complete : bool
         Whether the recording came to its end.

@@ -14,6 +14,8 @@ from landscape.errors import InputError
 # Names of the per-parameter state in torch's optimizers and in ours, the first that there is.
 MOMENTUM = ("momentum_buffer", "exp_avg", "momentum")
 SECOND_MOMENT = ("exp_avg_sq", "square_avg", "second_moment")
+# Options that are known at every checkpoint, or that say only how they are scheduled.
+SCHEDULED = ("lr", "initial_lr", "max_lr", "min_lr", "base_momentum", "max_momentum")
 
 
 def optimizer_facts(optimizer: Any) -> dict[str, Any]:
@@ -29,6 +31,12 @@ def optimizer_facts(optimizer: Any) -> dict[str, Any]:
     groups = [_plain({key: value for key, value in group.items() if key != "params"}) for group in _groups(optimizer)]
     facts = {"class": type(optimizer).__name__, "defaults": _plain(getattr(optimizer, "defaults", {})) | groups[0]}
     return facts | ({"groups": groups} if any(group != groups[0] for group in groups) else {})
+
+
+def differ(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether options that both facts of an optimizer hold have other values, the learning rate aside."""
+    old, new = before.get("defaults", {}), now.get("defaults", {})
+    return any(old[name] != new[name] for name in set(old) & set(new) - set(SCHEDULED))
 
 
 def check_optimizer(optimizer: Any, parameters: Sequence[nn.Parameter]) -> None:

@@ -21,6 +21,7 @@ from landscape.store import check_writable, configuration_differences, differenc
 from landscape.store.configuration import plain
 from landscape.store.hdf5 import Arrays
 from landscape.trajectory.files import (
+    CHANGED_AT,
     Header,
     is_trajectory,
     read_header,
@@ -32,7 +33,7 @@ from landscape.trajectory.files import (
     write_header,
     write_segment,
 )
-from landscape.trajectory.optimizer_facts import check_optimizer, optimizer_facts
+from landscape.trajectory.optimizer_facts import check_optimizer, differ, optimizer_facts
 from landscape.trajectory.parts import parts_of
 from landscape.trajectory.snapshot import snapshot, trained_parameters, undisturbed
 
@@ -225,6 +226,8 @@ class Recorder:
             raise InputError(f"{self.path} is recorded up to step {self._last_step()}, so it cannot go on from {step}")
         self.steps = step
         self._last_loss = self._recorded_loss(step)
+        if self._header.optimizer.get(CHANGED_AT, 0) > wanted:
+            self._describe_optimizer({name: v for name, v in self._header.optimizer.items() if name != CHANGED_AT})
         for index in reversed(range(len(self._segments))):
             facts = self._segments[index]
             kept = int((facts["steps"] <= wanted).sum())
@@ -256,6 +259,8 @@ class Recorder:
         remove_segments(self.path, keep=1)
         self.path.unlink(missing_ok=True)
         remove_segments(self.path)
+        # A scheduler that was made after the recorder has changed the optimizer, perhaps.
+        self._header = replace(self._header, optimizer=plain(optimizer_facts(self._optimizer)))
         self._keep(None)
         self.flush()  # before the index: a run that can be opened has a checkpoint
         write_header(self.path, self._header)
@@ -304,7 +309,14 @@ class Recorder:
             return self._pending[-1][0].step
         return int(self._segments[-1]["steps"][-1]) if self._segments else -1
 
+    def _describe_optimizer(self, facts: Mapping[str, Any]) -> None:
+        self._header = replace(self._header, optimizer=facts)
+        write_header(self.path, self._header)
+
     def _keep(self, loss: Any) -> None:
+        known = self._header.optimizer
+        if self._recording and CHANGED_AT not in known and differ(known, optimizer_facts(self._optimizer)):
+            self._describe_optimizer({**known, CHANGED_AT: self.steps})
         checkpoint, digest = snapshot(self._model, self._header, self._optimizer, self._optimizer_state)
         if self._evaluate is not None:
             with undisturbed(self._model):

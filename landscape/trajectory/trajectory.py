@@ -44,7 +44,8 @@ class Trajectory(Sequence[Checkpoint]):
     names, shapes : tuples
         Of the parameters, in the order of theta.
     optimizer : dict
-        "class" and "defaults" (its hyper-parameters) of the optimizer; empty if none was recorded.
+        "class" and "defaults" (its hyper-parameters at the start) of the optimizer, "changed_at" (the first step with
+        others, the learning rate aside) where a schedule changed them; empty if none was recorded.
     provenance : dict
     complete : bool
         Whether the recording came to its end.
