@@ -31,7 +31,7 @@ def test_the_error_of_the_model_is_known_where_the_loss_is():
     known = np.ones((2, 3), bool)
     known[0, 1] = False
     error = surface(evaluated=known, model=np.full((2, 3), 2.0)).model_error
-    assert error[known] == pytest.approx([-1, 0, 1.5, -2, -3]) and np.isnan(error[0, 1])
+    assert error[known] == pytest.approx([1, 0, -1.5, 2, 3]) and np.isnan(error[0, 1])
     assert np.isnan(surface().model_error).all()
 
 

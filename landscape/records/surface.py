@@ -169,10 +169,10 @@ class Surface(Record):
 
     @property
     def model_error(self) -> Array:
-        """Loss of the quadratic model minus the loss, ``(ny, nx)``; NaN where the loss was not computed."""
+        """The loss minus that of the quadratic model, ``(ny, nx)``; NaN where the loss was not computed."""
         if self.model.size == 0:
             return np.full(self.loss.shape, np.nan)
-        return np.where(self.evaluated, self.model - self.loss, np.nan)
+        return np.where(self.evaluated, self.loss - self.model, np.nan)
 
     @property
     def paths(self) -> tuple[PathOnSurface, ...]:

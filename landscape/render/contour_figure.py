@@ -71,7 +71,8 @@ def contour(
     path : path, optional
         Where to write the figure: .png (250 dots per inch), .svg or .pdf.
     metric : str, optional
-        One of ``surface.metrics`` instead of the loss, or "model_error": the loss less the quadratic model.
+        One of ``surface.metrics`` instead of the loss, or "model_error": the loss less that of the quadratic model,
+        where the loss was computed, in colours that tell the sign.
     log : bool or "auto"
         Logarithmic levels; "auto" takes them for a loss that is nowhere negative and spans more than a factor of 20.
     levels : int or sequence of float

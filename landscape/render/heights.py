@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.colors import LogNorm, Normalize
+from matplotlib.colors import ListedColormap, LogNorm, Normalize
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
@@ -44,6 +44,8 @@ class Heights:
         The levels that are written out.
     below, above : bool
         Whether there are values beyond the first and the last level.
+    signed : bool
+        Whether zero means something: colours then differ by the sign, and are equally dark equally far from zero.
     """
 
     values: Array
@@ -53,6 +55,12 @@ class Heights:
     marks: Array
     below: bool
     above: bool
+    signed: bool = False
+
+    @property
+    def colormap(self) -> ListedColormap:
+        """The colours of the scale, for :meth:`shade`."""
+        return theme.SIGNED if self.signed else theme.LANDSCAPE
 
     @property
     def finite(self) -> Array:
@@ -79,10 +87,17 @@ class Heights:
 
     def colors(self) -> NDArray[np.float64]:
         """One colour per band, (k - 1 + below + above, 4): that of the middle of the band."""
-        position = self.position(self.levels)
+        position = self.shade(self.levels)
         middles = (position[1:] + position[:-1]) / 2
         ends = [[0.0]] * self.below, [[1.0]] * self.above
-        return theme.LANDSCAPE(np.concatenate([*ends[0], middles, *ends[1]]))
+        return self.colormap(np.concatenate([*ends[0], middles, *ends[1]]))
+
+    def shade(self, values: ArrayLike) -> Array:
+        """Where values lie in the colours, [0, 1]: as on the scale, but zero in the middle of those with a sign."""
+        if not self.signed:
+            return np.clip(self.position(values), 0, 1)
+        reach = float(np.abs(self.levels).max())
+        return np.clip((np.asarray(values, float) / reach + 1) / 2, 0, 1)
 
     def position(self, values: ArrayLike) -> Array:
         """Where values lie on the scale, 0 at the first level and 1 at the last; not clipped, NaN stays."""
@@ -130,8 +145,11 @@ def heights(
     logarithmic = _is_logarithmic(values[np.isfinite(values)], log, automatic=metric is None)
     bands, chosen = _check_levels(levels, logarithmic)
     finite = values[np.isfinite(values) & (values > 0)] if logarithmic else values[np.isfinite(values)]
+    signed = metric == "model_error" and metric not in surface.metrics and not logarithmic
     if chosen is None:
         low, high = (float(finite.min()), float(finite.max())) if len(finite) else (np.nan, np.nan)
+        if signed and low < high:
+            low, high = -max(-low, high), max(-low, high)
         chosen = spread(low, high, bands, logarithmic) if len(finite) else np.zeros(0)
     ends = (chosen[0], chosen[-1]) if len(chosen) else (np.nan, np.nan)
     return Heights(
@@ -142,6 +160,7 @@ def heights(
         marked(chosen, logarithmic),
         bool((values < ends[0]).any()),
         bool((values > ends[1]).any()),
+        signed,
     )
 
 
@@ -149,7 +168,7 @@ def _model_error(surface: Surface) -> dict[str, Array]:
     """What the quadratic model of the loss leaves out, if the surface has one."""
     if surface.model.shape != surface.loss.shape:
         return {}
-    return {"model_error": np.asarray(surface.loss - surface.model, float)}
+    return {"model_error": np.asarray(surface.model_error, float)}
 
 
 def spread(low: float, high: float, about: int, logarithmic: bool) -> Array:

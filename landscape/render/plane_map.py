@@ -175,7 +175,7 @@ def label_lines(axes: Axes, lines: QuadContourSet, shown: Heights, surface: Surf
             inline_spacing=2, zorder=3,
         )  # fmt: skip
         if _least_contrast(shown, index, color) < CONTRAST:
-            band = theme.LANDSCAPE(float(np.clip(shown.position(level), 0, 1)))
+            band = shown.colormap(float(shown.shade(level)))
             texts_so_far[-1].set_bbox({"facecolor": band, "linewidth": 0, "pad": 0.5})
         texts_so_far[-1].set_clip_on(True)
 
@@ -228,7 +228,8 @@ def hole_entry(shown: Heights) -> list[tuple[Any, str]]:
         return []
     patch = Rectangle((0, 0), 1, 1, **{**HATCH, "linewidth": 0.5, "hatch": "//////"})
     patch.set_hatch_linewidth(0.6)
-    return [(patch, f"no finite {shown.name}: {plural(holes, 'point')} of {count(shown.values.size)}")]
+    what = "loss not computed or not finite" if shown.signed else f"no finite {shown.name}"
+    return [(patch, f"{what}: {plural(holes, 'point')} of {count(shown.values.size)}")]
 
 
 def draw_color_bar(figure: Figure, box: tuple[float, float, float, float], shown: Heights, fontsize: float) -> Axes:
@@ -274,11 +275,11 @@ def draw_color_bar(figure: Figure, box: tuple[float, float, float, float], shown
 
 def _least_contrast(shown: Heights, index: int, color: tuple[float, float, float]) -> float:
     """Contrast of a colour with the bands on both sides of a level, as WCAG 2 defines it: they may differ much."""
-    places = shown.position(shown.levels)
+    places = shown.shade(shown.levels)
     near = places[max(index - 1, 0) : index + 2]
     sides = (near[1:] + near[:-1]) / 2
     own = _luminance(color)
-    ratios = [(own + 0.05) / (_luminance(theme.LANDSCAPE(float(side))[:3]) + 0.05) for side in sides]
+    ratios = [(own + 0.05) / (_luminance(shown.colormap(float(side))[:3]) + 0.05) for side in sides]
     return min((max(ratio, 1 / ratio) for ratio in ratios), default=1.0)
 
 
@@ -289,5 +290,5 @@ def _luminance(color: Sequence[float]) -> float:
 
 def _line_color(shown: Heights, level: float) -> tuple[float, float, float]:
     """Ink on light bands, white on dark ones: whichever has more contrast."""
-    band = theme.LANDSCAPE(float(np.clip(shown.position(level), 0, 1)))
+    band = shown.colormap(float(shown.shade(level)))
     return (1.0, 1.0, 1.0) if _luminance(band[:3]) < 0.179 else (0.0, 0.0, 0.0)

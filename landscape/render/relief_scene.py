@@ -12,7 +12,6 @@ from matplotlib.path import Path
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from landscape.render import theme
 from landscape.render.heights import Heights, marked
 from landscape.render.numerals import numbers
 
@@ -144,7 +143,7 @@ class Scene:
             self.marks = shown.position(marks), numbers(marks)
         self.height_name = f"{shown.name}{' (logarithmic)' if shown.logarithmic else ''}"
         self.bands = np.array([0.0, 1.0]) if shown.constant else np.clip(shown.position(shown.levels), 0, 1)
-        self._constant = shown.constant
+        self._constant, self._colormap = shown.constant, shown.colormap
         self.levels = [] if shown.constant else self._level_lines(shown)
         along = np.linspace(0, 1, BORDER)
         self._borders = {(axis, end): _border(terrain, axis, end, along) for axis in (0, 1) for end in (0, 1)}
@@ -238,9 +237,9 @@ class Scene:
         border = self._borders[axis, end].points
         top = np.where(np.isfinite(border[:, 2]), border[:, 2], 0)
         shade = 0.92 if axis == 0 else 0.84
-        colors = theme.LANDSCAPE((self.bands[1:] + self.bands[:-1]) / 2)[:, :3]
+        colors = self._colormap((self.bands[1:] + self.bands[:-1]) / 2)[:, :3]
         if self._constant:
-            colors = theme.LANDSCAPE([0.5])[:, :3]
+            colors = self._colormap([0.5])[:, :3]
         along = border[:, 1 - axis]
         floor = np.column_stack([along[::-1], np.zeros(BORDER)])
         for high, low, color in zip(self.bands[:0:-1], self.bands[-2::-1], colors[::-1], strict=True):

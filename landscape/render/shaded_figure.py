@@ -173,7 +173,7 @@ def _add_ground(plotter: Any, pyvista: Any, page: ReliefPage) -> None:
         *(points[..., axis].T[..., None].astype(np.float32) for axis in range(3))
     )  # x fastest
     position = np.full(x.shape, 0.5) if page.shown.constant else ground.z[place]
-    mesh["color"] = (255 * theme.LANDSCAPE(position)[..., :3]).astype(np.uint8).reshape(-1, 3)
+    mesh["color"] = (255 * page.shown.colormap(position)[..., :3]).astype(np.uint8).reshape(-1, 3)
     opened = ground.open[place]
     if opened.any():
         hidden = opened[:-1, :-1] | opened[1:, :-1] | opened[:-1, 1:] | opened[1:, 1:]

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 from scipy.ndimage import distance_transform_edt, gaussian_filter, zoom
 
-from landscape.render import theme
 from landscape.render.heights import Heights
 
 if TYPE_CHECKING:
@@ -99,7 +98,7 @@ def terrain(surface: Surface, shown: Heights, box: Array, pixels: float, sun: fl
     cell = 0.35 * np.array([fine[1] / len(y), fine[0] / len(x)])  # a kink of the slope at a grid line is no feature
     slope_x, slope_y = (gaussian_filter(slope, np.minimum(cell, 30)) for slope in (slope_x, slope_y))
     color = _shaded(z, slope_x, slope_y, box, sun)
-    color = color * (np.array(theme.LANDSCAPE(0.5)[:3], np.float32) if shown.constant else _ramp(z))
+    color = color * (np.array(shown.colormap(0.5)[:3], np.float32) if shown.constant else _ramp(z, shown))
     texture = np.full((*z.shape, 4), 255, np.uint8)
     texture[..., :3] = np.clip(255 * color + 0.5, 0, 255)
     return Terrain(box, z, opened, texture)
@@ -130,9 +129,9 @@ def _open(x: Array, y: Array, missing: Mask, across: Array, up: Array) -> Mask:
     return np.asarray(cells[np.ix_(row, column)])
 
 
-def _ramp(z: Single) -> Single:
-    """The theme's colours without steps, (ty, tx, 3)."""
-    table = theme.LANDSCAPE(np.linspace(0, 1, 256))[:, :3].astype(np.float32)
+def _ramp(z: Single, shown: Heights) -> Single:
+    """The colours of the scale without steps, (ty, tx, 3)."""
+    table = shown.colormap(np.linspace(0, 1, 256))[:, :3].astype(np.float32)
     table = np.concatenate([table, table[-1:]])
     place = z * 255
     index = place.astype(np.int32)

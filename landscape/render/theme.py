@@ -32,7 +32,7 @@ INK, QUIET, FAINT = "#222222", "#666666", "#BBBBBB"
 WARNING = "#B2182B"
 
 
-def _landscape_colors(steps: int = 256) -> NDArray[np.float64]:
+def _landscape_colors() -> NDArray[np.float64]:
     """Colours in equal steps of Oklab (Ottosson 2020), from dark indigo over teal to ivory.
 
     Perceptually uniform like viridis, but without warm colours: those are left to the runs that are drawn on it.
@@ -40,10 +40,31 @@ def _landscape_colors(steps: int = 256) -> NDArray[np.float64]:
     t, knots = np.linspace(0, 1, 2001), np.linspace(0, 1, 6)
     chroma = np.interp(t, knots, (0.09, 0.10, 0.09, 0.08, 0.07, 0.04))
     hue = np.deg2rad(np.interp(t, knots, (285, 262, 225, 190, 150, 105)))
-    curve = np.stack([0.27 + 0.70 * t, chroma * np.cos(hue), chroma * np.sin(hue)], axis=1)
+    return _srgb(_even(np.stack([0.27 + 0.70 * t, chroma * np.cos(hue), chroma * np.sin(hue)], axis=1), 256))
+
+
+def _signed_colors() -> NDArray[np.float64]:
+    """Colours in equal steps of Oklab from dark blue over nearly white to dark brown; both arms equally dark.
+
+    Blue and orange differ for every kind of colour vision (Okabe & Ito); what is equally far from zero is equally dark.
+    """
+    t = np.linspace(0, 1, 2001)
+    arms = []
+    for hue in np.deg2rad([255, 50]):
+        chroma = 0.105 * t
+        arms.append(np.stack([0.965 - 0.565 * t, chroma * np.cos(hue), chroma * np.sin(hue)], axis=1))
+    return _srgb(_even(np.concatenate([arms[0][::-1], arms[1][1:]]), 257))
+
+
+def _even(curve: NDArray[np.float64], steps: int) -> NDArray[np.float64]:
+    """Points of a curve in equal distances along it."""
     length = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(curve, axis=0), axis=1))])
     even = np.linspace(0, length[-1], steps)
-    lab = np.stack([np.interp(even, length, channel) for channel in curve.T], axis=1)
+    return np.stack([np.interp(even, length, channel) for channel in curve.T], axis=1)
+
+
+def _srgb(lab: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Colours of Oklab in sRGB."""
     cones = lab @ np.array([
         [1, 1, 1],
         [0.3963377774, -0.1055613458, -0.0894841775],
@@ -59,6 +80,8 @@ def _landscape_colors(steps: int = 256) -> NDArray[np.float64]:
 
 # The heights of a surface: dark valleys, light peaks.
 LANDSCAPE = ListedColormap(_landscape_colors(), "landscape")
+# What has a sign: zero in the middle.
+SIGNED = ListedColormap(_signed_colors(), "signed")
 
 BODY, SMALL = 9.0, 7.0  # points, at the printed width
 WIDTH = 6.3  # inches: the text width of an A4 or letter page with one column

@@ -12,6 +12,7 @@ from matplotlib.contour import QuadContourSet
 
 from landscape import render
 from landscape.errors import InputError
+from landscape.render import theme
 from landscape.render.heights import heights
 from tests.render.legibility import HOSTILE, assert_contrast
 from tests.render.surface_cases import NAMES, UNUSUAL, all_text, assert_legible, bowl, surface, texts_of, with_holes
@@ -280,6 +281,23 @@ def test_what_the_quadratic_model_leaves_out():
     assert "loss − quadratic model 0.25 everywhere" in all_text(render.contour(record, metric="model_error"))
     with pytest.raises(InputError, match="no metric 'model_error'; it has: accuracy"):
         render.contour(surface(), metric="model_error")
+    loss = surface().loss
+    known = np.random.default_rng(0).random(loss.shape) < 0.7
+    tilted = replace(surface(), model=loss - 2 * surface().x * np.ones_like(loss) - 1, evaluated=known)
+    shown = heights(tilted, "model_error")  # −3 to 7
+    assert np.array_equal(np.isnan(shown.values), ~known)  # what is interpolated says nothing
+    assert shown.levels == pytest.approx(-shown.levels[::-1])
+    assert 0 in shown.levels
+    assert shown.colormap is theme.SIGNED
+    for chosen in (shown, heights(tilted, "model_error", levels=[-3.5, -1, 0, 1, 3, 5, 7.5])):
+        assert chosen.shade([0, chosen.levels[-1]]) == pytest.approx([0.5, 1])
+        colors = dict(zip((chosen.levels[1:] + chosen.levels[:-1]) / 2, chosen.colors(), strict=True))
+        blue, brown = (np.array([c for v, c in colors.items() if s * v > 0]) for s in (-1, 1))
+        assert (blue[:, 2] > blue[:, 0]).all()
+        assert (brown[:, 0] > brown[:, 2]).all()
+    figure = render.contour(tilted, metric="model_error")
+    assert_legible(figure)
+    assert f"loss not computed or not finite: {(~known).sum()} points" in all_text(figure)
     named = replace(surface(), metrics={"lambda_max": surface().loss})
     assert "lambda_max" in all_text(render.contour(named, metric="lambda_max"))
 

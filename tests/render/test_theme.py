@@ -53,6 +53,20 @@ def test_heights_are_perceptually_uniform():
         assert (np.diff(seen[:, 0]) > 0).all()
 
 
+def test_colours_of_what_has_a_sign_are_even_and_the_same_on_both_sides():
+    colors = np.array([oklab(linear(color)) for color in theme.SIGNED.colors])
+    steps = np.linalg.norm(np.diff(colors, axis=0), axis=1)
+    assert steps.max() / steps.min() < 1.02
+    middle = len(colors) // 2
+    assert colors[:, 0].argmax() == middle
+    assert colors[:, 0] == pytest.approx(colors[::-1, 0], abs=1e-3)  # the lightness says how much, the hue which sign
+    for matrix in VISION.values():
+        seen = np.array([oklab(np.array(matrix) @ linear(color)) for color in theme.SIGNED.colors])
+        assert (np.diff(seen[: middle + 1, 0]) > 0).all()
+        assert (np.diff(seen[middle:, 0]) < 0).all()
+        assert np.linalg.norm(seen[0, 1:] - seen[-1, 1:]) > 0.1
+
+
 @pytest.mark.parametrize("vision", VISION)
 def test_runs_differ_for_every_kind_of_vision(vision):
     for what in ("bright", "line"):
