@@ -59,7 +59,7 @@ class Followed(NamedTuple):
 
 
 def place_of(name: str, sha256: str, runs: Sequence[PathOnSurface]) -> int | None:
-    """Which of some runs a result belongs to: that of the same checkpoints or, where these are not known, of the same name.
+    """Which of some runs a result belongs to: that of the same content or, where this is not known, of the same name.
 
     Parameters
     ----------
@@ -84,8 +84,8 @@ def place_of(name: str, sha256: str, runs: Sequence[PathOnSurface]) -> int | Non
     possible = [index for index in named if not (sha256 and runs[index].sha256)]
     if named and not possible:
         raise InputError(
-            f"they belong to another run that is called {name}, too, or to an earlier state of it: its checkpoints have "
-            f"the SHA-256 {sha256[:12]}…, not {', '.join(f'{runs[index].sha256[:12]}…' for index in named)}"
+            f"they belong to another run that is called {name}, too, or to an earlier state of it: its checkpoints "
+            f"have the SHA-256 {sha256[:12]}…, not {', '.join(f'{runs[index].sha256[:12]}…' for index in named)}"
         )
     return possible[0] if len(possible) == 1 else None
 
@@ -299,8 +299,8 @@ def _moment(step: int, density: SpectralDensity, runs: Sequence[PathOnSurface]) 
         index = place_of(name, str(density.provenance.get("run_sha256", "")), runs)
     except InputError as error:
         raise InputError(
-            f"there is a density of the run {name} at step {count(step)}, but {error}; if they are the same, name the run "
-            f"in front of the file, as {name}:FILE"
+            f"there is a density of the run {name} at step {count(step)}, but {error}; if they are the same, name the "
+            f"run in front of the file, as {name}:FILE"
         ) from None
     name = name if index is None else names[index]
     possible = runs if index is None else runs[index : index + 1]

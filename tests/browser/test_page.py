@@ -224,7 +224,8 @@ def test_no_horizontal_scrolling(open_page, report, name):
         assert outside == []
 
 
-def test_strings_of_files_do_nothing(open_page, tmp_path):
+def test_strings_of_files_do_nothing(open_page, tmp_path, monkeypatch):
+    monkeypatch.setattr("landscape.render.report_page.run_names.LONGEST", 1000)
     path = render.report(everything(HOSTILE), tmp_path / "page.html", title=HOSTILE, labels=[HOSTILE] * 10)
     with open_page(path) as page:
         count = page.run("return document.querySelectorAll('.panel').length")
@@ -248,7 +249,8 @@ def test_strings_of_files_do_nothing(open_page, tmp_path):
         assert page.complaints() == []
 
 
-def test_hover_boxes_show_text_as_it_is(open_page, tmp_path):
+def test_hover_boxes_show_text_as_it_is(open_page, tmp_path, monkeypatch):
+    monkeypatch.setattr("landscape.render.report_page.run_names.LONGEST", 1000)
     path = render.report(everything(HOSTILE)[:1], tmp_path / "page.html")
     with open_page(path) as page:
         page.show(1)

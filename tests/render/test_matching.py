@@ -51,9 +51,9 @@ def test_films_find_the_run_by_its_content(digest, place):
 
 def test_films_refuse_another_run_of_the_same_name():
     runs = of_run(FIRST).paths
-    with pytest.raises(InputError, match=f"another run that is called SGD, too.*{OTHER[:12]}….*{FIRST[:12]}…"):
+    with pytest.raises(InputError, match=rf"another run that is called SGD, too.*{OTHER[:12]}….*{FIRST[:12]}…"):
         sorted_eigenvalues([along(eigen_series(), OTHER)], runs)
-    with pytest.raises(InputError, match="density of the run SGD at step 0.*another run.*as SGD:FILE"):
+    with pytest.raises(InputError, match=r"density of the run SGD at step 0.*another run.*as SGD:FILE"):
         sorted_densities(along(density_series(), OTHER), runs)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import unicodedata
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -16,8 +17,18 @@ from landscape import render
 from landscape.errors import InputError
 from landscape.records import DensitySeries
 from landscape.render.report_page import packing
-from tests.render.report_cases import HOSTILE, N, Run, densities, density_series, everything
-from tests.render.surface_cases import UNUSUAL, surface, with_holes
+from tests.render.report_cases import (
+    HOSTILE,
+    N,
+    Run,
+    densities,
+    density_series,
+    eigen_series,
+    everything,
+    profile,
+    stability,
+)
+from tests.render.surface_cases import UNUSUAL, eigen_pairs, surface, with_holes
 
 CSS = (Path(render.__file__).parent / "report_page" / "page.css").read_text(encoding="utf-8")
 
@@ -27,7 +38,7 @@ class Page(HTMLParser):
 
     def __init__(self, text):
         super().__init__()
-        self.elements, self.text, self.scripts = [], [], []
+        self.elements, self.text, self.scripts, self.titles = [], [], [], []
         self.within = ""
         self.feed(text)
         matrices = json.loads(self.scripts[0])["matrices"]
@@ -47,6 +58,9 @@ class Page(HTMLParser):
     def handle_data(self, text):
         if self.within == "script":
             self.scripts[-1] += text
+        elif self.within == "h3" and not text.startswith("Files, "):
+            self.titles.append(text)
+            self.text.append(text)
         elif self.within != "style":
             self.text.append(text)
 
@@ -175,6 +189,19 @@ def test_text_of_files_is_never_markup(tmp_path):
     assert "<img" not in raw.split("<script>")[0]
 
 
+TURNING = "\u202e\u202d\u202a\u202b\u202c\u2066\u2067\u2068\u2069\u200e\u200f"
+
+
+def test_nothing_in_a_name_turns_the_text_behind_it(tmp_path):
+    assert {unicodedata.category(one) for one in TURNING} == {"Cf"}
+    page = page_of(everything(f"SGD{TURNING}x\U0001f600"), tmp_path, title=TURNING, labels=[TURNING] * 10)
+    raw = (tmp_path / "page.html").read_text(encoding="utf-8").split("</script>")
+    everywhere = "".join(page.text) + json.dumps(page.data, ensure_ascii=False) + raw[0]
+    everywhere += "".join(str(value) for _, values in page.elements for value in values.values())
+    assert not set(TURNING) & set(everywhere)
+    assert "SGD\ufffd" in everywhere and "\U0001f600" in json.dumps(page.data, ensure_ascii=False)
+
+
 @pytest.mark.parametrize("name", UNUSUAL)
 def test_every_surface_makes_a_page(tmp_path, name):
     record = UNUSUAL[name]()
@@ -208,6 +235,72 @@ def test_large_grids_and_long_runs_are_thinned_and_the_page_says_so(tmp_path):
     assert "SGD: drawn at 800 of 9\u202f000 checkpoints" in "".join(page.text)
     chart = page.data["panels"][1]["data"][0]
     assert (chart["x"][0], chart["x"][-1]) == (record.x[0], record.x[-1])
+
+
+def test_runs_of_one_name_are_told_apart_by_their_content(tmp_path):
+    first, second = "a" * 64, "b" * 64
+    planes = [
+        replace(surface(runs=1, seed=seed), provenance={"configuration": {"runs": [digest]}},
+                path_threshold=np.full(40, 10.0 + seed))
+        for seed, digest in enumerate((first, second))
+    ]  # fmt: skip
+    belongs = {"configuration": {"run_sha256": second}}
+    other_plane = replace(planes[0], path_distance=planes[0].path_distance + 1)
+    records = [*planes, other_plane, replace(eigen_series(), provenance=belongs)]
+    records += [
+        replace(density_series(), provenance={"configuration": {"run_sha256": digest}}) for digest in (first, second)
+    ]
+    page = page_of(records, tmp_path, labels=["one", "two", "three", "eigen", "density 1", "density 2"])
+    panels = {title: [] for title in page.titles}
+    for title, panel in zip(page.titles, page.data["panels"], strict=True):
+        panels[title].append(panel)
+    eigen = panels["Eigenvalues along SGD (2)"][0]["data"]
+    threshold = next(trace for trace in eigen if "threshold" in trace["name"])
+    assert set(threshold["y"]) == {11.0}
+    assert len(panels["Eigenvalue density along SGD"]) == len(panels["Eigenvalue density along SGD (2)"]) == 1
+    curves = {trace["name"]: trace["y"] for trace in panels["Loss"][0]["data"]}
+    assert np.allclose(curves["SGD"], planes[0].path_loss, rtol=1e-6)
+    assert np.allclose(curves["SGD (2)"], planes[1].path_loss, rtol=1e-6)
+    distances = {trace["name"]: trace["y"][0] for trace in panels["Distance from the plane"][0]["data"]}
+    assert distances == {"SGD from one": 0, "SGD (2)": 0, "SGD from three": 1}
+
+
+def test_without_the_content_equal_names_are_not_mixed(tmp_path):
+    planes = [
+        replace(surface(runs=1), provenance={"configuration": {"runs": [letter * 64]}}, path_threshold=np.full(40, 9.0))
+        for letter in "ab"
+    ]
+    page = page_of([*planes, eigen_series()], tmp_path)
+    assert "Eigenvalues along SGD (not known which)" in page.titles
+    assert "threshold" not in json.dumps(page.data["panels"][-1]["data"])
+
+
+def test_long_names_are_cut_and_stand_in_full_in_titles(tmp_path):
+    name = "run " + 60 * "nomen "
+    plane = surface(runs=1, path_names=np.array([name]))
+    records = [plane, Run(name), replace(eigen_series(), run=name), replace(density_series(), run=name)]
+    page = page_of(records, tmp_path, labels=[name, "run", "eigen", "density"])
+    captions = "".join(page.text).split("Files, configuration")[0]
+    assert name not in captions and "nomen nom…" in captions
+    entries = [entry for panel in page.data["panels"] for entry in panel["legend"]]
+    assert max(len(entry["name"]) for entry in entries) < 80
+    assert any(name in entry["full"] for entry in entries)
+    assert any(name in (value.get("title") or "") for tag, value in page.elements if tag == "h3")
+
+
+@pytest.mark.parametrize("kind", ["eigenvalues", "densities", "stability", "pairs", "density", "profile", "run"])
+def test_what_is_empty_is_refused(tmp_path, kind):
+    record = {
+        "eigenvalues": lambda: replace(eigen_series(), steps=np.zeros(0, int), values=np.zeros((0, 3))),
+        "densities": lambda: replace(density_series(), steps=np.zeros(0, int)),
+        "stability": lambda: replace(stability(), steps=np.zeros(0, int)),
+        "pairs": lambda: replace(eigen_pairs(), values=np.zeros(0)),
+        "density": lambda: replace(densities(1)[0][1], nodes=np.zeros(0)),
+        "profile": lambda: replace(profile(), s=np.zeros(0)),
+        "run": lambda: Run(steps=np.zeros(0, int)),
+    }[kind]()
+    with pytest.raises(InputError, match="thing is empty"):
+        render.report([record], tmp_path / "page.html", labels=["thing"])
 
 
 def test_networks_get_a_section_each_and_what_says_no_size_the_only_one(tmp_path):
@@ -264,3 +357,35 @@ def test_without_plotly(tmp_path, monkeypatch):
     monkeypatch.setattr("landscape.render.report_page.document.find_spec", lambda name: None)
     with pytest.raises(InputError, match="pip install 'plotly"):
         render.report(surface(), tmp_path / "page.html")
+
+
+def heights_in_space(page, name):
+    panel = page.data["panels"][0]
+    return panel, next(trace for trace in panel["data"] if trace.get("name") == name)["z"]
+
+
+def test_true_losses_in_space_are_where_they_are(tmp_path):
+    record = surface(runs=1)
+    low = record.loss.min()
+    loss = np.geomspace(3 * low, low / 5, 40)
+    panel, z = heights_in_space(page_of(replace(record, path_loss=loss), tmp_path), "SGD, true loss")
+    assert np.allclose(z, np.log10(loss), rtol=1e-5)
+    assert panel["layout"]["scene"]["zaxis"]["range"][0] == pytest.approx(np.log10(low / 5), rel=1e-5)
+
+    loss[30:] = [np.nan, np.inf, 0, *[low / 1e6] * 6, 1e9]
+    page = page_of(replace(record, path_loss=loss), tmp_path)
+    _, z = heights_in_space(page, "SGD, true loss")
+    assert z[30:] == [None] * 10 and np.allclose(z[:30], np.log10(loss[:30]), rtol=1e-5)
+    assert "at 10 checkpoints, where the dotted line is interrupted" in "".join(page.text)
+
+
+def test_bars_of_colours_and_contours_of_a_linear_map_are_round(tmp_path):
+    record = surface(runs=0, value=lambda x, y: 3 + x**2 + y**2)
+    trace = page_of(record, tmp_path).data["panels"][1]["data"][0]
+    assert not trace["scale"][2]
+    ticks = np.array(trace["colorbar"]["tickvals"])
+    assert [float(text) for text in trace["colorbar"]["ticktext"]] == ticks.tolist()
+    bands = trace["contours"]
+    assert bands["size"] in (0.1, 0.2, 0.25, 0.5, 1, 2, 2.5, 5)
+    for values in (ticks, bands["start"], bands["end"]):
+        assert np.allclose(np.asarray(values) / bands["size"], np.round(np.asarray(values) / bands["size"]))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from landscape.render.numerals import count, number, plural
 from landscape.render.report_page.packing import CHECKPOINTS, plain, thinned
 from landscape.render.report_page.panel import (
     CURVE_COLORS,
+    DASHES,
     Panel,
     area,
     axis,
@@ -33,45 +35,46 @@ Array = NDArray[np.float64]
 LARGE = 0.01  # of the value: a residual that can be seen
 
 
-class RecordedRun(Protocol):
-    """What the page shows of a recorded run; a :class:`~landscape.Trajectory` has it all."""
+@dataclass(frozen=True)
+class RecordedRun:
+    """What the page shows of a recorded run, by the name that the page gives it."""
 
+    name: str
     steps: NDArray[np.int64]
     losses: Array
     learning_rates: Array
     complete: bool
 
-    @property
-    def name(self) -> str:
-        """Label."""
-        ...
+
+class Placed(NamedTuple):
+    """A run on a surface; `where` says which, if the run is on several."""
+
+    path: PathOnSurface
+    where: str
 
     @property
-    def n(self) -> int:
-        """Number of parameters."""
-        ...
+    def note(self) -> str:
+        """What stands behind the name."""
+        return f" ({self.where})" if self.where else ""
 
 
-def run_names(runs: Sequence[RecordedRun], paths: Sequence[PathOnSurface], others: Sequence[str] = ()) -> list[str]:
-    """Names of all runs in the order in which they get their colours: those on a surface first."""
-    return list(dict.fromkeys([*(path.name for path in paths), *(run.name for run in runs), *filter(None, others)]))
-
-
-def loss_panel(runs: Sequence[RecordedRun], paths: Sequence[PathOnSurface], names: Sequence[str]) -> Panel | None:
+def loss_panel(runs: Sequence[RecordedRun], placed: Sequence[Placed], names: Sequence[str]) -> Panel | None:
     """What was recorded, the true loss at the checkpoints, and the loss at their projections."""
+    paths = [path for path, _ in placed]
     data, moves, facts, told = [], [], [], []
     known: list[Array] = []
     words = []
-    for path in paths:
+    for index, (path, where) in enumerate(placed):
         color, kept = run_color(names.index(path.name)), thinned(len(path.steps), CHECKPOINTS)
-        steps = path.steps[kept]
-        data.append(line(path.name, steps, path.loss[kept], color, dash=dash(names.index(path.name))))
-        data.append(
-            line(f"{path.name}, at the projection", steps, path.projected_loss[kept], color, dash="dot", width=1.4)
-        )
+        steps, note = path.steps[kept], placed[index].note
+        if not any(_same_losses(path, other) for other in paths[:index]):
+            again = note if any(path.name == other.name for other in paths[:index]) else ""
+            data.append(line(path.name + again, steps, path.loss[kept], color, dash=dash(names.index(path.name))))
+            words.append(f"{path.name}{again} from {number(float(path.loss[0]))} to {number(float(path.loss[-1]))}")
+            facts.append(_thinned_note(path.name, len(path.steps), len(kept)))
+        what = f"{path.name}, at the projection" + (f" onto {where}" if where else "")
+        data.append(line(what, steps, path.projected_loss[kept], color, dash="dot", width=1.4))
         known += [path.loss, path.projected_loss]
-        words.append(f"{path.name} from {number(float(path.loss[0]))} to {number(float(path.loss[-1]))}")
-        facts.append(_thinned_note(path.name, len(path.steps), len(kept)))
     for run in runs:
         if not np.isfinite(run.losses).any():
             continue
@@ -119,15 +122,19 @@ def loss_panel(runs: Sequence[RecordedRun], paths: Sequence[PathOnSurface], name
     )
 
 
-def distance_panel(paths: Sequence[PathOnSurface], names: Sequence[str]) -> Panel | None:
+def distance_panel(placed: Sequence[Placed], names: Sequence[str]) -> Panel | None:
     """How far the checkpoints are from the plane that they are drawn on."""
+    paths = [path for path, _ in placed]
     if not paths or not any(np.isfinite(path.distance).any() for path in paths):
         return None
     data, words = [], []
-    for path in paths:
+    for number_of, (path, where) in enumerate(placed):
         kept, index = thinned(len(path.steps), CHECKPOINTS), names.index(path.name)
-        data.append(line(path.name, path.steps[kept], path.distance[kept], run_color(index), dash=dash(index)))
-        words.append(f"{path.name} at most {number(float(np.nanmax(path.distance)))}")
+        name = path.name + (f" from {where}" if where else "")
+        again = sum(path.name == other.name for other in paths[:number_of])
+        look = DASHES[again % len(DASHES)] if again else dash(index)
+        data.append(line(name, path.steps[kept], path.distance[kept], run_color(index), dash=look))
+        words.append(f"{name} at most {number(float(np.nanmax(path.distance, initial=0)))}")
     steps = np.unique(np.concatenate([path.steps for path in paths]))
     layout = _over_steps(axis("distance in parameter space", rangemode="tozero"))
     return Panel(
@@ -305,6 +312,14 @@ def _told(run: RecordedRun, paths: Sequence[PathOnSurface]) -> bool:
         if path.name == run.name and np.array_equal(path.steps, run.steps):
             return bool(np.allclose(path.loss, run.losses, rtol=1e-3, atol=0, equal_nan=True))
     return False
+
+
+def _same_losses(path: PathOnSurface, other: PathOnSurface) -> bool:
+    return (
+        path.name == other.name
+        and np.array_equal(path.steps, other.steps)
+        and np.array_equal(path.loss, other.loss, equal_nan=True)
+    )
 
 
 def _thinned_note(name: str, length: int, kept: int) -> str:

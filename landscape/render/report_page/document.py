@@ -153,9 +153,11 @@ def _panel(panel: Panel, number: int) -> str:
     live = "".join('<p class="now"></p>' for move in panel.moves if move["kind"] == "words")
     facts = "".join(f"<li>{markup(fact)}</li>" for fact in panel.facts)
     warnings = "".join(f'<p class="warning">{markup(text)}</p>' for text in panel.warnings)
+    whole = panel.in_full(panel.title)
+    full = f' title="{markup(whole)}"' if whole != panel.title else ""
     focus = ' tabindex="0" aria-roledescription="turnable figure"' if panel.space else ""
     return f"""<figure class="panel {panel.size}" id="panel-{number}" aria-labelledby="title-{number}">
-<header><h3 id="title-{number}">{markup(panel.title)}</h3><div class="tools">{choice}\
+<header><h3 id="title-{number}"{full}>{markup(panel.title)}</h3><div class="tools">{choice}\
 <button type="button" class="reset" aria-label="{markup(f"Reset the view: {panel.title}")}">Reset</button>\
 <button type="button" class="save" aria-label="{markup(f"Save a picture: {panel.title}")}">Save</button></div></header>
 <div class="legend" role="group" aria-label="Legend: shows and hides"></div>

@@ -7,8 +7,22 @@ import json
 import re
 from typing import Any
 
-# What HTML has no characters for; a file may hold them.
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+# What HTML has no characters for, and what turns the direction of the text behind it; a file may hold them.
+_CONTROL = re.compile(
+    r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
+)
+_FOREIGN = re.compile(r"[^\x00-\x7e]")
+
+
+def cleaned(text: object) -> str:
+    r"""Text without characters that a page cannot hold or that act on what follows.
+
+    Examples
+    --------
+    >>> cleaned("a\x00 \u202eb")
+    'a� �b'
+    """
+    return _CONTROL.sub("\ufffd", str(text))
 
 
 def markup(text: object) -> str:
@@ -19,7 +33,7 @@ def markup(text: object) -> str:
     >>> markup('<b>"&\x00')
     '&lt;b&gt;&quot;&amp;�'
     """
-    return html.escape(_CONTROL.sub("\ufffd", str(text)), quote=True)
+    return html.escape(cleaned(text), quote=True)
 
 
 def label(text: object) -> str:
@@ -30,7 +44,7 @@ def label(text: object) -> str:
     >>> label("a <b>\n&lt;")
     'a &lt;b&gt; &amp;lt;'
     """
-    line = " ".join(_CONTROL.sub("\ufffd", str(text)).split())
+    line = " ".join(cleaned(text).split())
     return line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
@@ -42,7 +56,8 @@ def data(value: Any) -> str:
     >>> data(["</script>", "<!--", "\u2028"])
     '["\\u003c/script\\u003e","\\u003c!--","\\u2028"]'
     """
-    text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    text = cleaned(json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")))
+    text = _FOREIGN.sub(lambda found: json.dumps(found[0])[1:-1], text)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 

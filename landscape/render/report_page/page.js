@@ -364,6 +364,7 @@
       const property = entry.color.startsWith("@") ? `var(--${entry.color.slice(1)})` : entry.color;
       swatch.style.setProperty("--own", property);
       button.append(swatch, entry.name);
+      if (entry.full !== entry.name) button.title = entry.full;
       button.addEventListener("click", () => {
         const on = button.getAttribute("aria-pressed") !== "true";
         button.setAttribute("aria-pressed", String(on));

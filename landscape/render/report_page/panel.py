@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import unescape
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from landscape.render.report_page.escaping import label
+from landscape.render.report_page.escaping import cleaned, label
 from landscape.render.report_page.packing import plain
 
 # Colours that begin with @ are properties of page.css, which knows both themes.
@@ -41,6 +41,8 @@ class Panel:
         Whether it is three-dimensional.
     choices : list of dict
         What else the first trace may show: "name" and "changes".
+    full : dict
+        What the names that were cut are in full.
     """
 
     title: str
@@ -53,6 +55,13 @@ class Panel:
     size: str = ""
     space: bool = False
     choices: list[dict[str, Any]] = field(default_factory=list)
+    full: Mapping[str, str] = field(default_factory=dict)
+
+    def in_full(self, text: str) -> str:
+        """A text of the panel with the names in full."""
+        for short, name in self.full.items():
+            text = text.replace(short, name)
+        return text
 
     def content(self) -> dict[str, Any]:
         """What page.js needs."""
@@ -79,6 +88,7 @@ class Panel:
                     f"{group}/{trace['name']}",
                     {
                         "name": unescape(trace["name"]),
+                        "full": self.in_full(unescape(trace["name"])),
                         "kind": kind,
                         "color": color if isinstance(color, str) else "@ink",
                         "dash": look.get("dash", "solid"),
@@ -133,7 +143,7 @@ def cursor_move(shape: int, steps: NDArray[np.int64], axis: str = "x") -> dict[s
 
 def words_move(steps: NDArray[np.int64], texts: Sequence[str]) -> dict[str, Any]:
     """A line of text below the panel that belongs to the last of these steps that has passed."""
-    return {"kind": "words", "steps": plain(steps), "texts": list(texts)}
+    return {"kind": "words", "steps": plain(steps), "texts": [cleaned(text) for text in texts]}
 
 
 def is_logarithmic(values: ArrayLike, factor: float = 5.0) -> bool:

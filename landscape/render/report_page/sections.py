@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,21 +14,26 @@ from landscape.records import DensitySeries, EigenPairs, EigenSeries, Profile, S
 from landscape.render.density_figure import OPERATORS
 from landscape.render.numerals import count
 from landscape.render.report_page.curve_panels import (
+    Placed,
     RecordedRun,
     distance_panel,
     eigenvalue_panel,
     loss_panel,
     pairs_panel,
     rate_panel,
-    run_names,
     stability_panel,
 )
 from landscape.render.report_page.density_panels import film_panels, films, static_panel
 from landscape.render.report_page.panel import Panel
 from landscape.render.report_page.profile_panel import profile_panel
+from landscape.render.report_page.run_names import RunNames, short_labels
 from landscape.render.report_page.surface_panels import surface_panels
 
+if TYPE_CHECKING:
+    from landscape.records import PathOnSurface
+
 KNOWN = (Surface, SpectralDensity, DensitySeries, EigenPairs, EigenSeries, Profile, Stability)
+LENGTHS = ("steps", "values", "nodes", "s")  # what a record has at least one of
 CURVES = ("steps", "losses", "learning_rates", "name", "complete")
 
 
@@ -53,7 +58,13 @@ class Section:
 
     def panels(self) -> list[Panel]:
         """In the order of the page: the landscape, what happens on it, its curvature."""
-        return list(_panels(self.records))
+        labels, full = short_labels([name for _, name in self.records])
+        records = [(record, label) for (record, _), label in zip(self.records, labels, strict=True)]
+        names = _names_of([record for record, _ in records])
+        found = list(_panels(records, names))
+        for panel in found:
+            panel.full = {**names.full, **full}
+        return found
 
 
 def is_run(record: Any) -> bool:
@@ -67,7 +78,7 @@ def sections(records: Sequence[Any], labels: Sequence[str]) -> list[Section]:
     Raises
     ------
     InputError
-        One of them is nothing that a page can show.
+        One of them is nothing that a page can show, or holds nothing.
     """
     for record, name in zip(records, labels, strict=True):
         if not isinstance(record, KNOWN) and not is_run(record):
@@ -75,6 +86,8 @@ def sections(records: Sequence[Any], labels: Sequence[str]) -> list[Section]:
             raise InputError(
                 f"{name} is a {type(record).__name__}, which a report cannot show; it shows {kinds} and runs"
             )
+        if any(hasattr(record, one) and len(getattr(record, one)) == 0 for one in LENGTHS):
+            raise InputError(f"{name} is empty: there is nothing to show; leave it out, or compute it again")
     sizes = list(dict.fromkeys(int(getattr(record, "n", 0)) for record in records))
     known = [size for size in sizes if size]
     found = {size: Section(size) for size in (known if len(known) == 1 else sizes)}
@@ -84,40 +97,91 @@ def sections(records: Sequence[Any], labels: Sequence[str]) -> list[Section]:
     return list(found.values())
 
 
-def _panels(records: Sequence[tuple[Any, str]]) -> Iterator[Panel]:
+def _digest(record: Any) -> str:
+    """That of the run which a record is, or belongs to; "" if it is not known."""
+    if hasattr(record, "digest"):
+        return str(record.digest())
+    return str(record.provenance.get("configuration", {}).get("run_sha256", ""))
+
+
+def _names_of(records: Sequence[Any]) -> RunNames:
+    """Of all runs, in the order in which they get their colours: those on a surface first."""
+    paths = [(run.name, run.sha256) for record in records if isinstance(record, Surface) for run in record.paths]
+    runs = [(str(one.name), _digest(one)) for one in _runs(records)]
+    series = [(one.run, _digest(one)) for one in records if isinstance(one, (EigenSeries, DensitySeries)) and one.run]
+    return RunNames([*paths, *runs, *series])
+
+
+def _runs(records: Sequence[Any]) -> list[Any]:
+    return [record for record in records if is_run(record) and not isinstance(record, KNOWN)]
+
+
+def _panels(records: Sequence[tuple[Any, str]], names: RunNames) -> Iterator[Panel]:
     surfaces = _of(records, Surface)
-    runs: list[RecordedRun] = [record for record, _ in records if is_run(record) and not isinstance(record, KNOWN)]
-    paths = {path.name: path for surface, _ in surfaces for path in surface.paths}
-    names = run_names(runs, list(paths.values()))
-    for surface, name in surfaces:
-        for panel in surface_panels(surface):
+    runs = [
+        RecordedRun(
+            names.label(str(run.name), _digest(run)), run.steps, run.losses, run.learning_rates, bool(run.complete)
+        )
+        for run in _runs([record for record, _ in records])
+    ]
+    renamed = [(_renamed(surface, names), name) for surface, name in surfaces]
+    for surface, name in renamed:
+        for panel in surface_panels(surface, [names.labels.index(run) for run in map(str, surface.path_names)]):
             yield _named(panel, name, len(surfaces))
-    yield from filter(
-        None,
-        (
-            loss_panel(runs, list(paths.values()), names),
-            distance_panel(list(paths.values()), names),
-            rate_panel(runs, names),
-        ),
-    )
-    yield from _density_panels(records)
-    for series, name in _of(records, EigenSeries):
-        yield _named(eigenvalue_panel(series, _threshold(series, [one for one, _ in surfaces])), name, 0)
-    yield from (pairs_panel(pairs, name) for pairs, name in _of(records, EigenPairs) if len(pairs))
-    yield from (stability_panel(one, name) for one, name in _of(records, Stability) if len(one))
+    placed = _placed(renamed)
+    curves = (
+        loss_panel(runs, placed, names.labels), distance_panel(placed, names.labels), rate_panel(runs, names.labels)
+    )  # fmt: skip
+    yield from filter(None, curves)
+    yield from _density_panels(records, names)
+    for series, _ in _of(records, EigenSeries):
+        shown = replace(series, run=names.label(series.run, _digest(series)))
+        yield eigenvalue_panel(shown, _threshold(shown, [surface for surface, _ in renamed]))
+    yield from (pairs_panel(pairs, name) for pairs, name in _of(records, EigenPairs))
+    yield from (stability_panel(one, name) for one, name in _of(records, Stability))
     yield from (profile_panel(profile, name) for profile, name in _of(records, Profile))
 
 
-def _density_panels(records: Sequence[tuple[Any, str]]) -> Iterator[Panel]:
+def _renamed(surface: Surface, names: RunNames) -> Surface:
+    """With the names that the page gives its runs."""
+    return replace(surface, path_names=np.array([names.label(run.name, run.sha256) for run in surface.paths], str))
+
+
+def _placed(surfaces: Sequence[tuple[Surface, str]]) -> list[Placed]:
+    """The runs on all surfaces; once where two surfaces say the same of a run."""
+    found: list[Placed] = []
+    for surface, name in surfaces:
+        found += [
+            Placed(path, name)
+            for path in surface.paths
+            if not any(path.name == other.path.name and _alike(path, other.path) for other in found)
+        ]
+    names = [one.path.name for one in found]
+    return [one if names.count(one.path.name) > 1 else Placed(one.path, "") for one in found]
+
+
+def _alike(path: PathOnSurface, other: PathOnSurface) -> bool:
+    return all(
+        np.array_equal(getattr(path, name), getattr(other, name), equal_nan=True)
+        for name in ("steps", "loss", "projected_loss", "distance")
+    )
+
+
+def _density_panels(records: Sequence[tuple[Any, str]], names: RunNames) -> Iterator[Panel]:
+    series = [replace(one, run=names.label(one.run, _digest(one))) for one, _ in _of(records, DensitySeries)]
     single = _of(records, SpectralDensity)
-    moving, static = films([density for density, _ in single], [series for series, _ in _of(records, DensitySeries)])
+    moving, static = films([_of_named_run(density, names) for density, _ in single], series)
     for film in moving:
-        if film.moments:
-            yield from film_panels(film)
+        yield from film_panels(film)
     for operator in dict.fromkeys(single[index][0].operator for index in static):
         chosen = [single[index] for index in static if single[index][0].operator == operator]
         own = [OPERATORS.get(operator, operator)] if len(chosen) == 1 else [name for _, name in chosen]
         yield static_panel([density for density, _ in chosen], own)
+
+
+def _of_named_run(density: SpectralDensity, names: RunNames) -> SpectralDensity:
+    run = str(density.provenance.get("run", ""))
+    return replace(density, provenance={**density.provenance, "run": names.label(run)})
 
 
 def _of(records: Sequence[tuple[Any, str]], kind: type[Any]) -> list[tuple[Any, str]]:
@@ -138,8 +202,7 @@ def _threshold(
     if series.operator != "hessian":
         return None
     for surface in surfaces:
-        for index, name in enumerate(surface.path_names):
-            mine = surface.path_run == index
-            if str(name) == series.run and len(surface.path_threshold) == len(surface.path_run):
-                return surface.path_step[mine], surface.path_threshold[mine]
+        for path in surface.paths:
+            if path.name == series.run and np.isfinite(path.threshold).any():
+                return path.steps, path.threshold
     return None

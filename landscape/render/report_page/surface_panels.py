@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -27,9 +28,12 @@ if TYPE_CHECKING:
     from landscape.records import Surface
 
 Array = NDArray[np.float64]
+Indices = NDArray[np.int64]
 BANDS = 18
 MARKS = 5  # on the vertical axis in space
-EYE = 2.1  # distance of the viewer, in the unit of the scene's box
+DEEPER = 0.6  # of the range of the heights, in which true losses are shown below it
+APART = 0.05  # of the range: marks from the corner
+EYE = 2.5  # distance of the viewer, in the unit of the scene's box
 # Safe in labels of a WebGL scene, which has rules of its own for markup.
 PLAIN = re.compile(r"[\w .,()+-]*")
 
@@ -60,16 +64,23 @@ class _Scale:
         return [float(ends[0]), float(ends[1])]
 
 
-def surface_panels(surface: Surface) -> list[Panel]:
-    """The surface in space and from above; a grid of one row or column is a curve."""
+def surface_panels(surface: Surface, places: Sequence[int]) -> list[Panel]:
+    """The surface in space and from above; a grid of one row or column is a curve.
+
+    Parameters
+    ----------
+    surface : Surface
+    places : sequence of int
+        Number of each run on the whole page, which is also that of its colour.
+    """
     check_surface(surface)
     shown = heights(surface)
     if min(len(surface.x), len(surface.y)) < 2:
         return [_section(surface, shown)]
     rows, columns = thinned(len(surface.y), GRID), thinned(len(surface.x), GRID)
-    panels = [_map(surface, shown, rows, columns)]
+    panels = [_map(surface, shown, places, rows, columns)]
     if len(shown.finite):
-        panels.insert(0, _relief(surface, shown, rows, columns))
+        panels.insert(0, _relief(surface, shown, places, rows, columns))
     left_out = surface.loss.size - len(rows) * len(columns)
     if left_out:
         note = f"drawn at {len(columns)} × {len(rows)} of the {len(surface.x)} × {len(surface.y)} points of the file"
@@ -85,12 +96,20 @@ def _colors() -> list[list[Any]]:
 
 def _bar(shown: Heights, scale: _Scale) -> dict[str, Any]:
     bar: dict[str, Any] = {"title": {"text": label(shown.name)}, "thickness": 12, "len": 0.85, "outlinewidth": 0}
-    if shown.logarithmic:
+    if len(shown.marks):
         bar |= {"tickvals": plain(scale(shown.marks)), "ticktext": numbers(shown.marks)}
     return bar
 
 
-def _map(surface: Surface, shown: Heights, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Panel:
+def _bands(shown: Heights, scale: _Scale) -> dict[str, float]:
+    """First and last contour and the way between two: the levels of the figure where these are evenly spaced."""
+    low, high = scale.range
+    steps = np.diff(shown.levels)
+    even = not shown.logarithmic and len(steps) > 1 and np.allclose(steps, steps[0])
+    return {"start": low, "end": high, "size": float(steps[0]) if even else (high - low) / BANDS or 1.0}
+
+
+def _map(surface: Surface, shown: Heights, places: Sequence[int], rows: Indices, columns: Indices) -> Panel:
     first = _field(surface, shown, rows, columns)
     data: list[dict[str, Any]] = [
         {
@@ -120,8 +139,8 @@ def _map(surface: Surface, shown: Heights, rows: NDArray[np.int64], columns: NDA
         )
     moves, shapes = [], []
     for index, run in enumerate(surface.paths):
-        data += path_on_map(run, index)
-        shapes.append(marker(index))
+        data += path_on_map(run, places[index])
+        shapes.append(marker(places[index]))
         kept = thinned(len(run.steps), CHECKPOINTS)
         moves.append(
             {
@@ -184,7 +203,7 @@ def _field(surface: Surface, shown: Heights, rows: NDArray[np.int64], columns: N
         "zmin": low,
         "zmax": high,
         "autocontour": False,
-        "contours": {"start": low, "end": high, "size": (high - low) / BANDS or 1.0, "coloring": "fill"},
+        "contours": {**_bands(shown, scale), "coloring": "fill"},
         "colorbar": _bar(shown, scale),
         "meta": [label(shown.name)],
         "hovertemplate": "%{x:.4g}, %{y:.4g}<br>%{meta[0]} %{customdata:.5g}<extra></extra>",
@@ -217,10 +236,11 @@ def _spreads(values: Array) -> bool:
     return bool(len(finite) and finite.min() > 0 and finite.max() > 20 * finite.min())
 
 
-def _relief(surface: Surface, shown: Heights, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Panel:
+def _relief(surface: Surface, shown: Heights, places: Sequence[int], rows: Indices, columns: Indices) -> Panel:
     scale = _Scale.of(shown)
     low, high = scale.range
     marks = marked(shown.levels, shown.logarithmic, MARKS) if len(shown.levels) else shown.levels
+    marks = marks[(scale(marks) - low) > APART * (high - low)]
     ticks = {"tickvals": plain(scale(marks)), "ticktext": numbers(marks)}
     data: list[dict[str, Any]] = [
         {
@@ -243,9 +263,7 @@ def _relief(surface: Surface, shown: Heights, rows: NDArray[np.int64], columns: 
                     "usecolormap": False,
                     "color": "rgba(255,255,255,0.5)",
                     "width": 1,
-                    "start": low,
-                    "end": high,
-                    "size": (high - low) / BANDS or 1.0,
+                    **_bands(shown, scale),
                     "highlight": False,
                 },
                 "x": {"highlight": False},
@@ -255,13 +273,14 @@ def _relief(surface: Surface, shown: Heights, rows: NDArray[np.int64], columns: 
     ]
     moves = []
     lift = 0.012 * (high - low)
+    true, floor, unseen = _true_heights(surface, scale)
     for index, run in enumerate(surface.paths):
         kept = thinned(len(run.steps), CHECKPOINTS)
         z = plain(np.clip(scale(run.projected_loss[kept]) + lift, low, high + lift))
-        data += path_in_space(run, index, kept, z, plain(scale(run.loss[kept]) + lift))
+        data += path_in_space(run, places[index], kept, z, plain(true[index][kept]))
         x, y = plain(run.coordinates[kept, 0]), plain(run.coordinates[kept, 1])
         moves.append({"kind": "point", "trace": len(data), "steps": plain(run.steps[kept]), "x": x, "y": y, "z": z})
-        style = run_style(index)
+        style = run_style(places[index])
         data.append(
             {
                 "type": "scatter3d",
@@ -286,8 +305,8 @@ def _relief(surface: Surface, shown: Heights, rows: NDArray[np.int64], columns: 
             "yaxis": {"title": {"text": names[1]}, "range": plain([surface.y[0], surface.y[-1]])},
             "zaxis": {
                 "title": {"text": "loss (log)" if shown.logarithmic else "loss"},
-                "range": [low, high + 2 * lift],
-                **(ticks if shown.logarithmic else {}),
+                "range": [floor, high + 2 * lift],
+                **ticks,
             },
             "aspectmode": "manual",
             "aspectratio": {"x": 1.35 / longest, "y": 1.35 * ratio / longest, "z": 0.72},
@@ -300,7 +319,26 @@ def _relief(surface: Surface, shown: Heights, rows: NDArray[np.int64], columns: 
         facts.insert(
             0, "full lines: the runs at their projections, a little above the surface; dotted: their true loss"
         )
-    return Panel("Landscape", _alternative(surface, "Surface in space"), data, layout, moves, facts, [], "tall", True)
+    words = _alternative(surface, "Surface in space")
+    return Panel("Landscape", words, data, layout, moves, facts, unseen, "tall", True)
+
+
+def _true_heights(surface: Surface, scale: _Scale) -> tuple[list[Array], float, list[str]]:
+    """Heights of the true losses, NaN beyond what is shown; how far down that goes; and what is not seen."""
+    low, high = scale.range
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = [np.asarray(np.log10(run.loss) if scale.logarithmic else run.loss, float) for run in surface.paths]
+    reached = [float(values[np.isfinite(values)].min()) for values in found if np.isfinite(values).any()]
+    lowest = low - DEEPER * (high - low)
+    inside = [np.where((values >= lowest) & (values <= high + 1e-9 * (high - low)), values, np.nan) for values in found]
+    floor = float(np.nanmin([low, *(np.nanmin(one) for one in inside if np.isfinite(one).any())])) if reached else low
+    unseen = [
+        f"{run.name}: the true loss is beyond the heights of this figure at {plural(missing, 'checkpoint')}, where the "
+        "dotted line is interrupted"
+        for run, values in zip(surface.paths, inside, strict=True)
+        if (missing := int(np.isnan(values).sum()))
+    ]
+    return inside, floor, unseen
 
 
 def _axis_text(surface: Surface, axis: int) -> str:
