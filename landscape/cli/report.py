@@ -28,9 +28,10 @@ def report(
     The page is a single file that loads nothing: it opens from a disk, in a mail, on a phone. The same files give the
     same bytes.
     """
-    from landscape import render
     from landscape._load import load
     from landscape.errors import InputError
+    from landscape.render.formats import write_whole
+    from landscape.render.report_page import page
     from landscape.store import check_writable
 
     chosen = _without_duplicates(files or [])
@@ -40,18 +41,13 @@ def report(
     if any(output.exists() and output.samefile(file) for file in chosen if file.exists()):
         raise InputError(f"{output} is one of the results: give the page another name with --output")
     records = [load(file) for file in chosen]
-    there = output.read_bytes() if output.is_file() else None
-    page = output if there is None or overwrite else output.with_name(f".{output.stem}-new{output.suffix}")
-    try:
-        render.report(records, page, labels=_labels(chosen), title=title or _title(records))
-        if page != output and page.read_bytes() != there:
-            raise InputError(f"{output} is something else; choose another --output, or pass --overwrite to replace it")
-    finally:
-        if page != output:
-            page.unlink(missing_ok=True)
-    if page != output:
+    content = page(records, output, labels=_labels(chosen), title=title or _title(records))
+    if output.is_file() and output.read_bytes() == content:
         print(f"already complete: {output} shows these very results")
         return 0
+    if output.exists() and not overwrite:
+        raise InputError(f"{output} is something else; choose another --output, or pass --overwrite to replace it")
+    write_whole("report", output, content)
     _say(output, records)
     return 0
 

@@ -45,6 +45,15 @@ def test_a_page_and_the_same_again(folder, capsys):
     assert sorted(path.name for path in folder.iterdir() if path.name.startswith(".")) == []
 
 
+def test_files_beside_the_page_stay_as_they_are(folder):
+    assert cli.run(["report", "surface.h5"]) == 0
+    (folder / ".report-new.html").write_text("mine")
+    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    for arguments, code in ((["surface.h5"], 0), (["surface.h5", "--title", "other"], 2)):
+        assert cli.run(["report", *arguments]) == code
+        assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
+
+
 def test_networks_are_told_apart(folder, capsys):
     assert cli.run(["report", "surface.h5", "spectrum.h5", "-o", "both.html"]) == 0
     assert "networks of 3, 2762 parameters, a section each" in capsys.readouterr().out

@@ -55,6 +55,19 @@ def report(
     >>> report([bowl], "bowl.html").name
     'bowl.html'
     """
+    return write_whole("report", path, page(records, path, labels=labels, title=title))
+
+
+def page(
+    records: Any, path: str | os.PathLike[str], *, labels: Sequence[str] | None = None, title: str | None = None
+) -> bytes:
+    """What :func:`report` writes.
+
+    Raises
+    ------
+    InputError
+        As there.
+    """
     from landscape.render.report_page.document import document
     from landscape.render.report_page.sections import is_run, sections
 
@@ -68,8 +81,7 @@ def report(
     if labels is not None and len(labels) != len(shown):
         raise InputError(f"{len(labels)} labels for {len(shown)} results; give one label for each")
     names = list(labels) if labels is not None else _default_labels(shown)
-    page = document(sections(shown, names), title or "Landscape")
-    return write_whole("report", target, page.encode())
+    return document(sections(shown, names), title or "Landscape").encode()
 
 
 def _default_labels(records: Sequence[Any]) -> list[str]:
