@@ -91,6 +91,9 @@ def eigenvalues(
         check_suffix(path)
     alone = len(series) == 1 and steps is None
     facts = _facts(series[0]) if alone else _series_facts(series)
+    if bears is None and threshold is not None and np.isfinite(threshold).any():
+        low, high = number(float(np.nanmin(threshold))), number(float(np.nanmax(threshold)))
+        facts.append(f"stability threshold {low if low == high else f'{low}–{high}'}: far above the curves")
     figure, axes = _new_axes(facts, title)
     entries = (
         _draw_one(axes, series[0], logarithmic) if alone else _draw_series(axes, series, places, logarithmic, bears)
@@ -232,8 +235,12 @@ def _draw_series(
 
 
 def _name_ranks(axes: Axes, last: EigenPairs, logarithmic: bool) -> None:
-    """λ₁, λ₂, … and λₙ, λₙ₋₁, … from the other end at the right of the curves, as far as there is room."""
-    taken: list[float] = []
+    """λ₁, λ₂, … and λₙ, λₙ₋₁, … from the other end at the right of the curves, as far as there is room.
+
+    Names that would cover each other move apart, each by no more than its own height.
+    """
+    spacing = 1.2 * theme.SMALL * axes.get_figure().dpi / 72  # type: ignore[union-attr]
+    taken: list[tuple[float, float]] = []  # of the curve's end and of its name, from above
     names = [str(rank + 1).translate(SUBSCRIPTS) for rank in range(len(last))]
     if last.which == "smallest":
         names = [_from_below(rank) for rank in range(len(last))]
@@ -246,14 +253,24 @@ def _name_ranks(axes: Axes, last: EigenPairs, logarithmic: bool) -> None:
         if not np.isfinite(value) or (logarithmic and value <= 0):
             continue
         height = float(axes.transData.transform((0, value))[1])
-        if any(abs(height - other) < 1.2 * theme.SMALL * axes.get_figure().dpi / 72 for other in taken):  # type: ignore[union-attr]
+        place = _free_place(height, taken, spacing)
+        if place is None:
             continue
-        taken.append(height)
-        text = "λ" + names[rank]
+        taken.append((height, place))
+        up = (place - height) * 72 / axes.get_figure().dpi  # type: ignore[union-attr]
         axes.annotate(
-            text, (1.0, value), xycoords=("axes fraction", "data"), xytext=(4, 0), textcoords="offset points",
-            va="center", fontsize=theme.BODY - 1, color=theme.INK, annotation_clip=False,
+            "λ" + names[rank], (1.0, value), xycoords=("axes fraction", "data"), xytext=(4, up),
+            textcoords="offset points", va="center", fontsize=theme.BODY - 1, color=theme.INK, annotation_clip=False,
         )  # fmt: skip
+
+
+def _free_place(height: float, taken: Sequence[tuple[float, float]], spacing: float) -> float | None:
+    """Where a name fits that belongs to a height: in the order of the heights, no farther away than a spacing."""
+    above = min((place for end, place in taken if end >= height), default=np.inf)
+    below = max((place for end, place in taken if end < height), default=-np.inf)
+    low, high = below + spacing, above - spacing
+    place = min(max(height, low), high)
+    return place if low <= high and abs(place - height) <= spacing else None
 
 
 def _from_below(rank: int) -> str:

@@ -12,13 +12,13 @@ from landscape.errors import InputError
 from landscape.render.plane_map import check_surface
 
 if TYPE_CHECKING:
-    from landscape.records import Surface
+    from landscape.records import PathOnSurface, Surface
 
 ADVICE = "compute one surface of all runs: landscape surface --run a.h5 --run b.h5"
 
 
 def merged(surfaces: Sequence[Surface]) -> Surface:
-    """The first of several surfaces, with the runs of all; names that come twice are numbered.
+    """The first of several surfaces, with the runs of all, each once; names that come twice are numbered.
 
     Parameters
     ----------
@@ -36,6 +36,7 @@ def merged(surfaces: Sequence[Surface]) -> Surface:
     for number, other in enumerate(surfaces, 1):
         check_surface(other)
         _refuse_difference(first, other, number)
+    surfaces = _each_once(surfaces)
     names = numbered([str(name) for surface in surfaces for name in surface.path_names])
     digests = [run.sha256 for surface in surfaces for run in surface.paths]
     told = first.provenance.get("configuration", {})
@@ -53,6 +54,45 @@ def merged(surfaces: Sequence[Surface]) -> Surface:
     return replace(
         first, path_names=np.array(names, str), path_run=np.concatenate(runs), provenance=provenance, **parts
     )
+
+
+def _each_once(surfaces: Sequence[Surface]) -> list[Surface]:
+    """The surfaces without the runs that one before has, too: the same file may be given twice."""
+    known: set[tuple[Any, ...]] = set()
+    found = []
+    for surface in surfaces:
+        kept = []
+        for index, run in enumerate(surface.paths):
+            content = (run.name, run.sha256, *(np.asarray(part).tobytes() for part in _parts(run)))
+            if content not in known:
+                kept.append(index)
+            known.add(content)
+        if len(kept) == len(surface.paths):
+            found.append(surface)
+        elif kept:
+            found.append(_with_runs(surface, kept))
+    return found
+
+
+def _parts(run: PathOnSurface) -> tuple[Any, ...]:
+    return run.steps, run.coordinates, run.loss, run.projected_loss, run.distance
+
+
+def _with_runs(surface: Surface, kept: list[int]) -> Surface:
+    """A surface with some of its runs."""
+    mine = np.isin(surface.path_run, kept)
+    parts: dict[str, Any] = {
+        one.name: getattr(surface, one.name)[mine]
+        for one in fields(surface)
+        if one.name.startswith("path_") and one.name != "path_names" and len(getattr(surface, one.name)) == len(mine)
+    }
+    told = surface.provenance.get("configuration", {})
+    runs = [run.sha256 for run in surface.paths]
+    provenance = dict(surface.provenance)
+    if any(runs):
+        provenance["configuration"] = {**told, "runs": [runs[index] for index in kept]}
+    parts["path_run"] = np.searchsorted(kept, surface.path_run[mine])
+    return replace(surface, path_names=surface.path_names[kept], provenance=provenance, **parts)
 
 
 def numbered(names: Sequence[str]) -> list[str]:

@@ -125,7 +125,8 @@ def density_series(
         _column_edges(x, width, scale), edges, np.where(rows < FLOOR * height, np.nan, rows),
         cmap=DENSITY, norm=norm, rasterized=True, linewidth=0,
     )  # fmt: skip
-    _dress(axes, x, width, scale, edges)
+    span = _span(series.steps)
+    _dress(axes, x, width, scale, span)
     missed = ~series.converged
     if missed.any():
         axes.plot(
@@ -135,7 +136,7 @@ def density_series(
     name = OPERATORS.get(densities[0].operator, densities[0].operator)
     axes.set_xlabel(f"eigenvalue λ of the {name}  (loss per parameter²)", parse_math=False)
     axes.set_ylabel("step")
-    _draw_loss(beside, series, edges)
+    _draw_loss(beside, series, span)
     _draw_bar(figure, bar, image, height, float(rows.max()))
     if path is not None:
         theme.save_figure(figure, path)
@@ -175,6 +176,12 @@ def _edges(places: NDArray[Any]) -> Array:
     return np.concatenate([[2 * places[0] - middle[0]], middle, [2 * places[-1] - middle[-1]]])
 
 
+def _span(steps: NDArray[Any]) -> tuple[float, float]:
+    """From the first to the last step: the outer halves of the outermost rows belong to no step."""
+    first, last = float(steps[0]), float(steps[-1])
+    return (first, last) if last > first else (first - 0.5, first + 0.5)
+
+
 def _new_axes(facts: list[str], title: str | None) -> tuple[Figure, Axes, Axes, Axes]:
     """Axes of the map, the loss and the colours, above a caption."""
     lines = theme.joined(facts, theme.SMALL, theme.WIDTH - 0.25)
@@ -198,7 +205,7 @@ def _new_axes(facts: list[str], title: str | None) -> tuple[Figure, Axes, Axes, 
     return figure, axes, beside, bar
 
 
-def _dress(axes: Axes, x: Array, sigma: float, scale: str, edges: Array) -> None:
+def _dress(axes: Axes, x: Array, sigma: float, scale: str, span: tuple[float, float]) -> None:
     if scale == "symlog":
         axes.set_xscale("asinh", linear_width=sigma)
         decades = 10.0 ** np.arange(np.ceil(np.log10(sigma)), np.log10(np.abs(x).max()) + 1)
@@ -210,21 +217,21 @@ def _dress(axes: Axes, x: Array, sigma: float, scale: str, edges: Array) -> None
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value, 3)))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlim(x[0], x[-1])
-    axes.set_ylim(edges[0], edges[-1])
+    axes.set_ylim(*span)
     axes.yaxis.set_major_locator(MaxNLocator(7, integer=True, steps=[1, 2, 5, 10]))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: count(round(value))))
     if x[0] < 0 < x[-1]:
         axes.axvline(0, color=theme.FAINT, linewidth=0.7, zorder=3)
 
 
-def _draw_loss(axes: Axes, series: DensitySeries, edges: Array) -> None:
+def _draw_loss(axes: Axes, series: DensitySeries, span: tuple[float, float]) -> None:
     """The loss at the checkpoints, steps upwards as in the map."""
     loss = np.asarray(series.loss, float)
     finite = loss[np.isfinite(loss)]
     positive = len(finite) > 0 and bool((finite > 0).all())
     logarithmic = positive and float(finite.max()) > 10 * float(finite.min())
     axes.plot(loss, series.steps, color=theme.PALETTE[1], linewidth=1.1)
-    axes.plot(loss, series.steps, linestyle="none", marker="o", markersize=2, color=theme.PALETTE[1])
+    axes.plot(loss, series.steps, linestyle="none", marker="o", markersize=2, color=theme.PALETTE[1], clip_on=False)
     if logarithmic:
         axes.set_xscale("log", nonpositive="mask")
         decades = np.log10(finite.max() / finite.min())
@@ -233,7 +240,7 @@ def _draw_loss(axes: Axes, series: DensitySeries, edges: Array) -> None:
     else:
         axes.xaxis.set_major_locator(MaxNLocator(2, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value, 2)))
-    axes.set_ylim(edges[0], edges[-1])
+    axes.set_ylim(*span)
     axes.set_yticks([])
     axes.set_xlabel("loss" + (" (log)" if logarithmic else ""))
 

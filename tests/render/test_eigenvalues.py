@@ -38,6 +38,18 @@ def test_curves_along_a_run():
     assert_legible(figure)
 
 
+def test_close_eigenvalues_have_their_names_in_order_and_apart():
+    last = eigen_pairs(k=4)
+    values = np.array([12.0, 11.9, 11.85, 2.0])
+    last = replace(last, values=values, residuals=np.full(4, 1e-3), converged=np.ones(4, bool))
+    figure = render.eigenvalues([last, last], steps=[0, 10])
+    names = {text.get_text(): text for text in figure.axes[0].texts if text.get_text().startswith("λ")}
+    assert {"λ₁", "λ₂", "λ₄"} <= set(names)
+    tops = [names[name].get_window_extent().y0 for name in sorted(names)]
+    assert tops == sorted(tops, reverse=True)
+    assert_legible(figure)
+
+
 def test_words_and_scale():
     figure = render.eigenvalues(eigen_pairs(), title="digits")
     text = all_text(figure)
@@ -119,7 +131,11 @@ def test_the_stability_threshold_is_drawn_where_it_is_in_reach():
     assert_legible(figure)
     assert "stability threshold" in all_text(figure)
     assert any(np.array_equal(line.get_ydata(), threshold, equal_nan=True) for line in figure.axes[0].get_lines())
-    for absent in (None, np.full(4, np.nan), np.full(4, 1e6)):
+    for absent in (None, np.full(4, np.nan)):
         assert "stability threshold" not in all_text(render.eigenvalues(series, threshold=absent))
+    for far, words in ((np.full(4, 1e6), "10⁶"), (np.array([1e6, 2e6, np.nan, 3e6]), "10⁶–3·10⁶")):
+        figure = render.eigenvalues(series, threshold=far)
+        assert f"stability threshold {words}: far above the curves" in all_text(figure)
+        assert not any(np.array_equal(line.get_ydata(), far, equal_nan=True) for line in figure.axes[0].get_lines())
     with pytest.raises(InputError, match=r"a threshold of shape \(2,\) for 4 sets of eigenpairs"):
         render.eigenvalues(series, threshold=[1.0, 2.0])

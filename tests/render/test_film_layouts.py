@@ -181,7 +181,17 @@ def test_surfaces_of_one_plane_become_one():
     found = merged(parts)
     for name in (name for name in vars(both) if name.startswith("path_")):
         assert np.array_equal(getattr(found, name), getattr(both, name), equal_nan=name != "path_names"), name
-    assert merged([parts[0], parts[0]]).path_names.tolist() == ["SGD", "SGD (2)"]
+    assert merged([parts[0], replace(parts[0], path_loss=parts[0].path_loss + 1)]).path_names.tolist() == [
+        "SGD",
+        "SGD (2)",
+    ]
+    twice = merged([both, both])
+    assert twice.path_names.tolist() == ["SGD", "ProxSGD"]
+    assert np.array_equal(twice.path_coordinates, both.path_coordinates)
+    rest = merged([parts[1], both])  # the second of both is there already
+    assert rest.path_names.tolist() == ["ProxSGD", "SGD"]
+    for run, index in zip(rest.paths, (1, 0), strict=True):
+        assert np.array_equal(run.loss, both.paths[index].loss)
     subject, layout, _ = subject_of(parts, None, {})
     assert layout == "compare"
     assert len(subject.paths) == 2
