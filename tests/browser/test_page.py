@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from landscape import render
-from tests.render.report_cases import HOSTILE, everything
+from tests.render.report_cases import HOSTILE, N, everything
+from tests.render.surface_cases import surface
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
@@ -205,6 +207,33 @@ def test_figures_follow_the_size_of_the_window(open_page, report):
             assert 0.6 * place < page.run(f"return {area}.w") < place
         assert page.run(f"return {area}.w") == pytest.approx(wide, rel=0.02)
         assert page.complaints() == []
+
+
+@pytest.mark.parametrize("size", [(1440, 900), (1366, 768), (390, 844)])
+def test_the_landscape_is_seen_whole(open_page, tmp_path, size):
+    import io
+
+    from PIL import Image
+
+    square = surface(runs=1, n=N)
+    path = render.report([replace(square, unit="norms of the filters", axes=np.array(["direction_1", "direction_2"])),
+                          replace(square, y=3 * square.y)], tmp_path / "page.html")  # fmt: skip
+    with open_page(path, *size) as page:
+        for panel in (0, 2):
+            page.show(panel)
+            page.wait(f"document.querySelector('#panel-{panel} canvas')")
+            found = None
+            while True:  # until it is drawn and stays
+                picture = page.driver.find_element("css selector", f"#panel-{panel} .plot").screenshot_as_png
+                pixels = np.asarray(Image.open(io.BytesIO(picture)).convert("RGB")).astype(int)
+                ink = np.abs(pixels - pixels[1, 1]).max(axis=2) > 24
+                if found is not None and ink.mean() > 0.05 and np.array_equal(found, ink):
+                    break
+                found = ink
+                page.wait("new Promise((done) => setTimeout(() => done(true), 300))")
+            ring = ink.copy()
+            ring[3:-3, 3:-3] = False
+            assert not ring.any()
 
 
 @pytest.mark.parametrize("name", SIZES)

@@ -389,3 +389,15 @@ def test_bars_of_colours_and_contours_of_a_linear_map_are_round(tmp_path):
     assert bands["size"] in (0.1, 0.2, 0.25, 0.5, 1, 2, 2.5, 5)
     for values in (ticks, bands["start"], bands["end"]):
         assert np.allclose(np.asarray(values) / bands["size"], np.round(np.asarray(values) / bands["size"]))
+
+
+@pytest.mark.parametrize("ratio", [0.4, 1, 2.5])
+def test_marks_in_space_keep_off_the_corners(tmp_path, ratio):
+    record = surface(runs=1)
+    record = replace(record, y=record.y * ratio)
+    scene = page_of(record, tmp_path).data["panels"][0]["layout"]["scene"]
+    for name, room in (("xaxis", 0.08), ("yaxis", 0.08), ("zaxis", 0.04)):
+        low, high = scene[name]["range"]
+        places = (np.array(scene[name]["tickvals"]) - low) / (high - low)
+        assert len(places) >= 1 and places.min() >= room
+        assert name == "zaxis" or places.max() <= 1 - room

@@ -23,7 +23,7 @@
   const AXIS = 46; // pixels for numbers and title of the horizontal axis
   const BAR = 46; // for a bar of colours that lies above
   const NARROW = 480; // pixels of a figure
-  const ROOM = 1.4; // width over height that a landscape needs; in less the viewer is farther, for the labels at its sides
+  const ROOM = 1.5; // width over height that a landscape needs; in less the viewer is farther, for the labels at its sides
 
   // ---- numbers -------------------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.colors import to_hex
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from landscape.render import theme
@@ -32,6 +33,7 @@ Indices = NDArray[np.int64]
 BANDS = 18
 MARKS = 5  # on the vertical axis in space
 DEEPER = 0.6  # of the range of the heights, in which true losses are shown below it
+CORNER = 0.08  # of a side, in which there are no marks
 APART = 0.05  # of the range: marks from the corner
 EYE = 2.5  # distance of the viewer, in the unit of the scene's box
 # Safe in labels of a WebGL scene, which has rules of its own for markup.
@@ -301,8 +303,8 @@ def _relief(surface: Surface, shown: Heights, places: Sequence[int], rows: Indic
     ]
     layout = {
         "scene": {
-            "xaxis": {"title": {"text": names[0]}, "range": plain([surface.x[0], surface.x[-1]])},
-            "yaxis": {"title": {"text": names[1]}, "range": plain([surface.y[0], surface.y[-1]])},
+            "xaxis": {"title": {"text": names[0]}, **_ticks(surface.x, 1 / longest)},
+            "yaxis": {"title": {"text": names[1]}, **_ticks(surface.y, ratio / longest)},
             "zaxis": {
                 "title": {"text": "loss (log)" if shown.logarithmic else "loss"},
                 "range": [floor, high + 2 * lift],
@@ -321,6 +323,14 @@ def _relief(surface: Surface, shown: Heights, places: Sequence[int], rows: Indic
         )
     words = _alternative(surface, "Surface in space")
     return Panel("Landscape", words, data, layout, moves, facts, unseen, "tall", True)
+
+
+def _ticks(values: Array, share: float) -> dict[str, Any]:
+    """Range and marks of an axis of the ground: away from the corners, where those of two axes would meet."""
+    low, high = float(values[0]), float(values[-1])
+    marks = np.array(MaxNLocator(max(2, round(4 * share)), steps=[1, 2, 5, 10]).tick_values(low, high))
+    inside = marks[np.abs(marks - (low + high) / 2) <= (0.5 - CORNER) * (high - low)]
+    return {"range": plain([low, high]), "tickvals": plain(inside), "ticktext": numbers(inside)}
 
 
 def _true_heights(surface: Surface, scale: _Scale) -> tuple[list[Array], float, list[str]]:
