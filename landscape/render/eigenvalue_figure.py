@@ -235,42 +235,44 @@ def _draw_series(
 
 
 def _name_ranks(axes: Axes, last: EigenPairs, logarithmic: bool) -> None:
-    """λ₁, λ₂, … and λₙ, λₙ₋₁, … from the other end at the right of the curves, as far as there is room.
-
-    Names that would cover each other move apart, each by no more than its own height.
-    """
-    spacing = 1.2 * theme.SMALL * axes.get_figure().dpi / 72  # type: ignore[union-attr]
-    taken: list[tuple[float, float]] = []  # of the curve's end and of its name, from above
+    """λ₁, λ₂, … and λₙ, λₙ₋₁, … from the other end at the right of the curves; close ones share a place."""
+    point = axes.get_figure().dpi / 72  # type: ignore[union-attr]
     names = [str(rank + 1).translate(SUBSCRIPTS) for rank in range(len(last))]
     if last.which == "smallest":
         names = [_from_below(rank) for rank in range(len(last))]
     elif last.which == "both":
         top = _from_the_top(last)
         names[top:] = [_from_below(len(last) - 1 - rank) for rank in range(top, len(last))]
-    # The outermost of both ends come first: they are named where there is no room for all.
-    for rank in sorted(range(len(last)), key=lambda rank: min(rank, len(last) - 1 - rank)):
-        value = float(last.values[rank])
-        if not np.isfinite(value) or (logarithmic and value <= 0):
-            continue
-        height = float(axes.transData.transform((0, value))[1])
-        place = _free_place(height, taken, spacing)
-        if place is None:
-            continue
-        taken.append((height, place))
-        up = (place - height) * 72 / axes.get_figure().dpi  # type: ignore[union-attr]
+    known = [
+        (float(axes.transData.transform((0, float(value)))[1]), rank)
+        for rank, value in enumerate(last.values)
+        if np.isfinite(value) and not (logarithmic and value <= 0)
+    ]
+    for group in _close(sorted(known, reverse=True), 1.2 * theme.SMALL * point):
+        ranks = [rank for _, rank in group]
+        value = float(axes.transData.inverted().transform((0, _middle(group)))[1])
+        ends = [f"λ{names[rank]}" for rank in ([ranks[0], ranks[-1]] if len(ranks) > 1 else ranks)]
+        words = ("–" if len(ranks) > 2 else ", ").join(ends)
+        if theme.text_width(words, theme.BODY - 1) > RIGHT - 6 / 72:
+            words = ends[0] if min(ranks) < len(last) - 1 - max(ranks) else ends[-1]  # the outermost
         axes.annotate(
-            "λ" + names[rank], (1.0, value), xycoords=("axes fraction", "data"), xytext=(4, up),
+            words, (1.0, value), xycoords=("axes fraction", "data"), xytext=(4, 0),
             textcoords="offset points", va="center", fontsize=theme.BODY - 1, color=theme.INK, annotation_clip=False,
         )  # fmt: skip
 
 
-def _free_place(height: float, taken: Sequence[tuple[float, float]], spacing: float) -> float | None:
-    """Where a name fits that belongs to a height: in the order of the heights, no farther away than a spacing."""
-    above = min((place for end, place in taken if end >= height), default=np.inf)
-    below = max((place for end, place in taken if end < height), default=-np.inf)
-    low, high = below + spacing, above - spacing
-    place = min(max(height, low), high)
-    return place if low <= high and abs(place - height) <= spacing else None
+def _close(places: list[tuple[float, int]], spacing: float) -> list[list[tuple[float, int]]]:
+    """Groups of (height, rank), from above, whose means are at least a spacing apart."""
+    groups: list[list[tuple[float, int]]] = []
+    for place in places:
+        groups.append([place])
+        while len(groups) > 1 and _middle(groups[-2]) - _middle(groups[-1]) < spacing:
+            groups[-2:] = [groups[-2] + groups[-1]]
+    return groups
+
+
+def _middle(group: list[tuple[float, int]]) -> float:
+    return float(np.mean([height for height, _ in group]))
 
 
 def _from_below(rank: int) -> str:
