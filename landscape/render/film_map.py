@@ -62,7 +62,7 @@ class MapOfRuns:
         above, below = 70 + LINE * (len(names[1]) - 1), BELOW + LINE * (len(names[0]) - 1)
         width, height, to_scale = fit_box(surface, room, top - above - below)
         x = left + (room - width) / 2
-        bottom = below + (top - above - below - height) / 2
+        bottom = top - above - height  # what is left of a wide plane is below, in one piece
         axes = self.axes = stage.axes(x, bottom, width, height)
         axes.spines[["top", "right"]].set_visible(True)
         for axis, extent in ((axes.xaxis, width), (axes.yaxis, height)):

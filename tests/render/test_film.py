@@ -66,6 +66,15 @@ def test_pixels_are_those_of_the_axes():
     assert film.pixel(record.x[0], record.y[0])[1] > film.pixel(record.x[0], record.y[-1])[1]  # rows count downwards
 
 
+def test_the_map_of_a_wide_plane_begins_at_the_top():
+    square = surface(runs=1)
+    wide = replace(square, y=square.y * 0.4, path_coordinates=square.path_coordinates * [1, 0.4])
+    boxes = [render.Film(record, size=SIZE, frames=2).map_box for record in (square, wide)]
+    assert boxes[1][1] - boxes[0][1] in (0, 1)  # the first row of pixels; the square one fills its part
+    left, top, right, bottom = boxes[1]
+    assert (bottom - top) / (right - left) == pytest.approx(np.ptp(wide.y) / np.ptp(wide.x), rel=0.02)
+
+
 def test_several_runs_move_together():
     record = surface(runs=2, checkpoints=30)
     film = render.Film(record, frames=30, size=SIZE)
