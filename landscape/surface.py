@@ -98,9 +98,10 @@ def loss_surface(
         Default: for planes of eigenvectors and of the gradient.
     adaptive : bool
         Compute only the points that the picture needs, and interpolate the others, so that what a figure displays (the
-        logarithm where the loss spans more than a factor of 20, up to the 95th percentile) is within 1 % of its range.
-        Which are computed is in ``evaluated``, the estimated error in ``loss_error``; metrics and quantities are
-        interpolated between the same points, without an estimate. Smooth surfaces need a tenth of a grid of 101 × 101
+        logarithm where the loss spans more than a factor of 20, up to the 95th percentile) is estimated to be within
+        1 % of its range; what is narrower than the computed points are apart may be missed. Which are computed is in
+        ``evaluated``, the estimated error in ``loss_error``; metrics and quantities are interpolated between the same
+        points, without an estimate. Smooth surfaces need a tenth of a grid of 101 × 101
         (``tools/bench surface``); where the loss jumps, every point is computed.
     state : path, optional
         Folder for the points of the unfinished surface; an existing one is continued.

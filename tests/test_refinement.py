@@ -78,6 +78,26 @@ def test_the_picture_is_right_with_few_points(function, share, shape):
     assert (np.nan_to_num(picture.value_error) >= 0).all()
 
 
+# Predictions of these are right by chance in whole columns, and at single points where a neighbour is far off.
+OSCILLATIONS = {
+    "sin(20x)": lambda x, y: 2 + np.sin(20 * x) + y**2,
+    "sin(25x)": lambda x, y: 2 + np.sin(25 * x) + y**2,
+    "sin(30x+7y)": lambda x, y: 2 + np.sin(30 * x + 7 * y),
+    "sin(12x)cos(9y+x)": lambda x, y: 2 + np.sin(12 * x) * np.cos(9 * y + x),
+}
+
+
+@pytest.mark.parametrize("name", OSCILLATIONS)
+@pytest.mark.parametrize("transposed", [False, True])
+def test_oscillations_are_noticed(name, transposed):
+    true = OSCILLATIONS[name](*grid(101, 101))
+    true = true.T if transposed else true
+    picture, known = refined(true, 101, 101)
+    assert error_of(picture, true).max() <= 0.01
+    assert (picture.error <= 0.0101 * picture.span).all()
+    assert known.mean() <= (0.3 if name == "sin(12x)cos(9y+x)" else 1)
+
+
 @pytest.mark.parametrize("size", [4, 7, 8, 9, 12, 15, 16, 17, 21, 31, 51, 61, 202])
 def test_grids_of_all_sizes(size):
     for function in (bowl, kink, valley, steep):
