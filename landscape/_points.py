@@ -117,7 +117,7 @@ class PlaneValues:
 
     def loss_at(self, x: float, y: float) -> list[float]:
         """Loss and metrics only; NaN for the rest."""
-        return self._padded(self.fast.evaluate(self.theta(x, y), self.buffers_at(x, y)))
+        return self.padded(self.fast.evaluate(self.theta(x, y), self.buffers_at(x, y)))
 
     def true(self, evaluator: Evaluator, point: Any) -> list[float]:
         """Loss and metrics at a point itself, with its own buffers; NaN for the rest."""
@@ -135,7 +135,7 @@ class PlaneValues:
             for name, value in (buffers.items() if isinstance(buffers, Mapping) else ())
             if name in objective.buffers
         }
-        return self._padded(evaluator.evaluate(theta, own))
+        return self.padded(evaluator.evaluate(theta, own))
 
     def theta(self, x: float, y: float) -> Tensor:
         """As Plane.point, on the device of the objective, in its precision."""
@@ -174,7 +174,8 @@ class PlaneValues:
             **options,
         }
 
-    def _padded(self, found: list[float]) -> list[float]:
+    def padded(self, found: list[float]) -> list[float]:
+        """Loss and metrics with NaN for what else is computed on the grid."""
         return found + [math.nan] * (self.width - len(found))
 
     def _check(self, quantities: Sequence[str]) -> None:
@@ -275,7 +276,7 @@ class Points:
         if point is None:
             place = self.plane.anchors[name]
             values = self.values
-            return values._padded(self._faithful.evaluate(values.theta(*place), values.buffers))
+            return values.padded(self._faithful.evaluate(values.theta(*place), values.buffers))
         return self.values.true(self._faithful, point)
 
     def _checkpoint(self, number: int) -> list[float]:

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from landscape.records.displaying import is_logarithmic
+
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 # Share of the displayed range that the error of the picture may reach.
 TOLERANCE = 0.01
-# What a figure displays: the logarithm of a loss that spans more than this factor and is nowhere negative …
-LOGARITHMIC_RANGE = 20.0
-# … up to this quantile.
+# What a figure displays: the loss or its logarithm, up to this quantile.
 DISPLAYED = 0.95
 # Gaps between the lines that are always computed, and the fewest of them; from every second one of these the others are
 # predicted, to see how wrong predictions are.
@@ -198,15 +198,6 @@ class Refinement:
             expected = np.where(fresh, DECAY * around, expected)
         # A point of the last level that was off has coarser ones beside it that nothing else speaks for.
         return np.where(known, 0.0, np.maximum(error, around))
-
-
-def is_logarithmic(values: Array) -> bool:
-    """Whether a figure of these values would have a logarithmic scale."""
-    finite = values[np.isfinite(values)]
-    positive = finite[finite > 0]
-    if (finite < 0).any() or len(positive) <= len(finite) / 2:
-        return False
-    return bool(positive.max() > LOGARITHMIC_RANGE * positive.min())
 
 
 def _logarithm(values: Array) -> Array:

@@ -102,7 +102,7 @@ def loss_surface(
         1 % of its range; what is narrower than the computed points are apart may be missed. Which are computed is in
         ``evaluated``, the estimated error in ``loss_error``; metrics and quantities are interpolated between the same
         points, without an estimate. Smooth surfaces need a tenth of a grid of 101 × 101
-        (``tools/bench surface``); where the loss jumps, every point is computed.
+        (``tools/bench surface``); around a jump every point is computed, of a surface that oscillates all may be.
     state : path, optional
         Folder for the points of the unfinished surface; an existing one is continued.
     checkpoint_seconds : float

@@ -7,7 +7,8 @@ import pytest
 
 import landscape as ls
 from landscape import zoo
-from landscape._refinement import DISPLAYED, LOGARITHMIC_RANGE, Refinement, is_logarithmic
+from landscape._refinement import DISPLAYED, Refinement
+from landscape.records.displaying import is_logarithmic
 from landscape.render import heights
 from tests.test_surface import StopError, quadratic
 
@@ -126,7 +127,7 @@ def test_constant_surfaces_need_the_first_points_only(value):
 
 
 def test_the_scale_is_that_of_the_figures():
-    assert heights.LOGARITHMIC_RANGE == LOGARITHMIC_RANGE
+    assert heights.is_logarithmic is is_logarithmic
     for function in (bowl, valley, linear_bowl, steep):
         values = function(*grid(31, 31))
         record = ls.Surface(x=np.arange(31.0), y=np.arange(31.0), loss=values)

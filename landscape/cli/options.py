@@ -40,7 +40,7 @@ Product = Annotated[
     typer.Option(
         metavar="NAME",
         help="How products of the Hessian are computed: linearized (traced once), compiled, double_backward, "
-        "forward_over_reverse or finite_difference. Default: auto, by a timing",
+        "forward_over_reverse or finite_difference. Default: auto, by counting operations",
     ),
 ]
 Precision = Annotated[

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
+from landscape.records.displaying import is_spread
 from landscape.render import theme
 from landscape.render.formats import check_suffix
 from landscape.render.heights import LEVELS, Heights, heights
@@ -241,7 +242,7 @@ def _panels(figure: Figure, runs: tuple[PathOnSurface, ...], bottom: float, page
 def _draw_losses(axes: Axes, runs: tuple[PathOnSurface, ...]) -> None:
     every = np.concatenate([np.concatenate([run.loss, run.projected_loss]) for run in runs])
     finite = every[np.isfinite(every)]
-    logarithmic = bool(len(finite) and finite.min() > 0 and finite.max() > 5 * finite.min())
+    logarithmic = is_spread(finite, 5)
     for index, run in enumerate(runs):
         color = run_style(index).line
         axes.plot(run.steps, run.projected_loss, color=color, linewidth=0.9, linestyle=(0, (2.5, 1.5)), zorder=4)

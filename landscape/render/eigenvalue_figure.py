@@ -13,6 +13,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from landscape.errors import InputError
+from landscape.records.displaying import is_spread
 from landscape.render import theme
 from landscape.render.density_figure import OPERATORS
 from landscape.render.formats import check_suffix
@@ -349,7 +350,7 @@ def _is_logarithmic(series: list[EigenPairs], log: bool | str) -> bool:
             f"log=True, but the smallest eigenvalue is {number(float(values.min()))} and has no logarithm; draw them "
             "with log=False"
         )
-    return positive and (log is True or (log == "auto" and bool(values.max() > LOGARITHMIC_RANGE * values.min())))
+    return positive and (log is True or (log == "auto" and is_spread(values, LOGARITHMIC_RANGE)))
 
 
 def _check_threshold(threshold: Any, series: list[EigenPairs], places: NDArray[np.int64]) -> Array | None:

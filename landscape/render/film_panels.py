@@ -13,6 +13,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from matplotlib.transforms import IdentityTransform
 from numpy.typing import NDArray
 
+from landscape.records.displaying import is_spread
 from landscape.render import theme
 from landscape.render.film_stage import BODY
 from landscape.render.numerals import count, number
@@ -186,7 +187,7 @@ def fitting(heading: str, remarks: Sequence[str], logarithmic: bool, room: float
 def is_logarithmic(finite: Array, kind: str) -> bool:
     """Whether values of a kind are drawn on a logarithmic scale."""
     factor = {"loss": LOSS_RANGE, "eigenvalue": EIGENVALUE_RANGE}.get(kind)
-    return factor is not None and bool(len(finite) and finite.min() > 0 and finite.max() > factor * finite.min())
+    return factor is not None and is_spread(finite, factor)
 
 
 def pale(color: str, part: float = PALE) -> str:

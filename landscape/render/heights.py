@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
 from landscape.errors import InputError
+from landscape.records.displaying import is_logarithmic
 from landscape.render import theme
 from landscape.render.numerals import number, plural
 
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 NAMES = {"model_error": "loss − quadratic model"}  # what a figure calls a metric
 LEVELS = 16  # bands: as many as the eye can tell apart in one colour bar
-# A loss whose largest value is so many times the smallest is drawn on a logarithmic scale.
-LOGARITHMIC_RANGE = 20
 # Steps within a decade, from coarse to fine.
 DECADES = ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7), (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8))
 
@@ -238,11 +237,7 @@ def _is_logarithmic(finite: Array, log: bool | str, automatic: bool) -> bool:
         raise InputError("log=True, but all values are zero and have no logarithm; draw them with log=False")
     if log != "auto":
         return bool(log) and len(finite) > 0
-    positive = finite[finite > 0]
-    # A few zeros (a saturated loss) lie below the colour bar; where most are zero there is nothing to stretch.
-    if not automatic or len(negative) or len(positive) <= len(finite) / 2:
-        return False
-    return bool(positive.max() > LOGARITHMIC_RANGE * positive.min())
+    return automatic and is_logarithmic(finite)
 
 
 def _check_levels(levels: int | Sequence[float], logarithmic: bool) -> tuple[int, Array | None]:

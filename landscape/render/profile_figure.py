@@ -10,9 +10,9 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from landscape.errors import InputError
+from landscape.records.displaying import LOGARITHMIC_RANGE, is_spread
 from landscape.render import theme
 from landscape.render.formats import check_suffix
-from landscape.render.heights import LOGARITHMIC_RANGE
 from landscape.render.numerals import count, number, plural
 from landscape.render.value_axis import value_axis
 
@@ -199,4 +199,4 @@ def _is_logarithmic(finite: Array, log: bool | str, automatic: bool) -> bool:
         raise InputError("log=True, but some values are not positive and have no logarithm; draw them with log=False")
     if log != "auto":
         return bool(log)
-    return automatic and bool(finite.min() > 0 and finite.max() > LOGARITHMIC_RANGE * finite.min())
+    return automatic and is_spread(finite, LOGARITHMIC_RANGE)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from landscape.records.displaying import is_spread
 from landscape.render.density_figure import OPERATORS
 from landscape.render.numerals import count, number, plural
 from landscape.render.report_page.packing import CHECKPOINTS, plain, thinned
@@ -21,7 +22,6 @@ from landscape.render.report_page.panel import (
     cursor,
     cursor_move,
     dash,
-    is_logarithmic,
     line,
     run_color,
     value_axis,
@@ -101,7 +101,7 @@ def loss_panel(runs: Sequence[RecordedRun], placed: Sequence[Placed], names: Seq
         )
     if not data:
         return None
-    logarithmic = is_logarithmic(np.concatenate(known))
+    logarithmic = is_spread(np.concatenate(known), 5)
     steps = np.unique(np.concatenate([*(path.steps for path in paths), *(run.steps for run in runs)]))
     layout = _over_steps(value_axis("loss", logarithmic))
     if paths:
@@ -165,7 +165,7 @@ def rate_panel(runs: Sequence[RecordedRun], names: Sequence[str]) -> Panel | Non
         "Learning rate",
         f"Learning rate over the steps: {words}.",
         data,
-        _over_steps(value_axis("learning rate", is_logarithmic(every, 20))),
+        _over_steps(value_axis("learning rate", is_spread(every, 20))),
         [cursor_move(0, steps[thinned(len(steps), CHECKPOINTS)])],
     )
 
@@ -207,7 +207,7 @@ def eigenvalue_panel(series: EigenSeries, threshold: tuple[NDArray[np.int64], Ar
     first, last = values[0][np.isfinite(values[0])], values[-1][np.isfinite(values[-1])]
     words = f"Eigenvalues of the {name}{whose} over the steps; "
     words += f"the first begins at {_first(first)} and ends at {_first(last)}."
-    logarithmic = is_logarithmic(np.concatenate(known), 30)
+    logarithmic = is_spread(np.concatenate(known), 30)
     layout = _over_steps(
         value_axis("λ (loss per parameter²)", logarithmic, **({} if logarithmic else {"zeroline": True}))
     )
@@ -244,7 +244,7 @@ def pairs_panel(pairs: EigenPairs, name: str) -> Panel:
         }
     ]
     operator = OPERATORS.get(pairs.operator, pairs.operator)
-    logarithmic = is_logarithmic(values, 30)
+    logarithmic = is_spread(values, 30)
     layout = {
         "xaxis": axis(f"rank ({pairs.which})", dtick=max(1, len(values) // 10)),
         "yaxis": value_axis("λ (loss per parameter²)", logarithmic),
@@ -289,7 +289,7 @@ def stability_panel(record: Stability, name: str) -> Panel:
     facts += filter(None, [_thinned_note("sharpness", len(record), len(kept))])
     above = int((record.sharpness > record.threshold).sum())
     warnings = [f"above the threshold at {count(above)} of {plural(len(record), 'measurement')}"] if above else []
-    layout = _over_steps(value_axis("sharpness", is_logarithmic(np.concatenate([sharp, bound]), 30)))
+    layout = _over_steps(value_axis("sharpness", is_spread(np.concatenate([sharp, bound]), 30)))
     text = f"Sharpness beside the stability threshold over {plural(len(record), 'measurement')}; {words[-1]}."
     return Panel(
         "Sharpness while training",

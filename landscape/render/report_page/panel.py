@@ -146,13 +146,6 @@ def words_move(steps: NDArray[np.int64], texts: Sequence[str]) -> dict[str, Any]
     return {"kind": "words", "steps": plain(steps), "texts": [cleaned(text) for text in texts]}
 
 
-def is_logarithmic(values: ArrayLike, factor: float = 5.0) -> bool:
-    """Whether the finite ones of some values are positive and far apart."""
-    found = np.asarray(values, float)
-    found = found[np.isfinite(found)]
-    return bool(len(found) and found.min() > 0 and found.max() > factor * found.min())
-
-
 def value_axis(title: str, logarithmic: bool, **others: Any) -> dict[str, Any]:
     """A vertical axis, logarithmic or not, which its title says."""
     if logarithmic:

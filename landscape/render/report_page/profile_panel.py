@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from landscape.records.displaying import LOGARITHMIC_RANGE, is_spread
 from landscape.render.numerals import count, number, plural
 from landscape.render.report_page.escaping import label
 from landscape.render.report_page.packing import CHECKPOINTS, plain, thinned
-from landscape.render.report_page.panel import Panel, area, axis, is_logarithmic, line, value_axis
+from landscape.render.report_page.panel import Panel, area, axis, line, value_axis
 
 if TYPE_CHECKING:
     from landscape.records import Profile
@@ -23,7 +24,7 @@ def profile_panel(profile: Profile, name: str) -> Panel:
     s, loss = profile.s[kept], np.where(np.isfinite(profile.loss), profile.loss, np.nan)[kept]
     low, high = (end[kept] for end in profile.band(LEVEL))
     banded = bool(np.isfinite(low).any())
-    logarithmic = is_logarithmic(np.concatenate([loss, low[np.isfinite(low)]]), 20)
+    logarithmic = is_spread(np.concatenate([loss, low[np.isfinite(low)]]), LOGARITHMIC_RANGE)
     data = [area(s, low, high, "@curve-0", f"{100 * LEVEL:g} % band")] if banded else []
     data.append(line("loss", s, loss, "@curve-0"))
     model = profile.model[kept]

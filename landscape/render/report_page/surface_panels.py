@@ -12,6 +12,7 @@ from matplotlib.colors import to_hex
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from landscape.records.displaying import LOGARITHMIC_RANGE, is_spread
 from landscape.render import theme
 from landscape.render.camera import still_view
 from landscape.render.heights import Heights, heights, marked
@@ -228,14 +229,9 @@ def _choices(
     whole = dataclasses.replace(surface, metrics=others)
     found = [{"name": shown.name, "changes": first}]
     for name in others:
-        one = heights(whole, name, log=bool(name != "accuracy" and _spreads(np.asarray(others[name], float))))
+        one = heights(whole, name, log=bool(name != "accuracy" and is_spread(others[name], LOGARITHMIC_RANGE)))
         found.append({"name": name, "changes": _field(whole, one, rows, columns)})
     return found
-
-
-def _spreads(values: Array) -> bool:
-    finite = values[np.isfinite(values)]
-    return bool(len(finite) and finite.min() > 0 and finite.max() > 20 * finite.min())
 
 
 def _relief(surface: Surface, shown: Heights, places: Sequence[int], rows: Indices, columns: Indices) -> Panel:
