@@ -18,7 +18,7 @@ from landscape.objective import Objective
 from landscape.parallel import ProcessGrid
 from landscape.parallel.tasks import share_tasks
 from landscape.records import DensitySeries, EigenSeries, SpectralDensity
-from landscape.records.series import record_from, record_parts
+from landscape.records.parts import record_from, record_parts
 from landscape.spectrum import spectral_density
 from landscape.store import RunState
 from landscape.trajectory import Trajectory

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import landscape as ls
-from landscape.records.series import record_parts
+from landscape.records.parts import record_parts
 from landscape.series import chosen_checkpoints
 from tests.cases import cases
 

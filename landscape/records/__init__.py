@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from landscape.records.checkpoint import Checkpoint
+from landscape.records.connectivity import Connectivity
 from landscape.records.density_error import weighted_median
 from landscape.records.eigen_pairs import EigenPairs
 from landscape.records.estimate import DiagonalEstimate, Estimate
+from landscape.records.path_profile import PathProfile
 from landscape.records.profile import Profile
 from landscape.records.series import DensitySeries, EigenSeries
 from landscape.records.spectral_density import SpectralDensity, is_vague
@@ -21,6 +23,8 @@ KINDS: dict[str, type[Any]] = {
     "eigen_pairs": EigenPairs,
     "surface": Surface,
     "profile": Profile,
+    "path_profile": PathProfile,
+    "connectivity": Connectivity,
     "eigen_series": EigenSeries,
     "density_series": DensitySeries,
     "stability": Stability,
@@ -28,6 +32,7 @@ KINDS: dict[str, type[Any]] = {
 
 __all__ = [
     "Checkpoint",
+    "Connectivity",
     "DensitySeries",
     "DiagonalEstimate",
     "EigenPairs",
@@ -35,6 +40,7 @@ __all__ = [
     "Estimate",
     "KINDS",
     "PathOnSurface",
+    "PathProfile",
     "Profile",
     "SpectralDensity",
     "Stability",

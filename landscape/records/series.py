@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
 import operator as operators
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from landscape.errors import InputError
+from landscape.records.densities import packed, unpacked
 from landscape.records.eigen_pairs import EigenPairs
 from landscape.records.record import Array, Record
 from landscape.records.spectral_density import SpectralDensity
-
-Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -176,17 +174,7 @@ class DensitySeries(Record):
             raise InputError(
                 "a series of densities needs at least one; landscape spectrum run.h5 --every 10 computes one"
             )
-        parts = [record_parts(density) for density in densities]
-        names = list(parts[0][0])
-        numbers = [name for name, value in parts[0][1].items() if not isinstance(value, str) and name != "n"]
-        return cls(
-            pieces={name: np.concatenate([arrays[name] for arrays, _ in parts]) for name in names},
-            lengths={name: np.array([len(arrays[name]) for arrays, _ in parts], np.int64) for name in names},
-            facts={name: np.array([facts[name] for _, facts in parts]) for name in numbers},
-            words={name: value for name, value in parts[0][1].items() if isinstance(value, str)},
-            n=densities[0].n,
-            **others,
-        )
+        return cls(**packed(densities), n=densities[0].n, **others)
 
     @property
     def products(self) -> int:
@@ -214,49 +202,10 @@ class DensitySeries(Record):
     def __getitem__(self, index: int) -> SpectralDensity:
         """The density at one checkpoint."""
         row = _row(index, len(self))
-        known = {one.name for one in dataclasses.fields(SpectralDensity)}
-        found: dict[str, Any] = {"n": self.n, **self.words}
-        for name, lengths in self.lengths.items():
-            start = int(lengths[:row].sum())
-            found[name] = self.pieces[name][start : start + int(lengths[row])]
-        found |= {name: values[row].item() for name, values in self.facts.items()}
-        return SpectralDensity(**{name: value for name, value in found.items() if name in known})
+        return unpacked(row, self.n, self.pieces, self.lengths, self.facts, self.words)
 
     def __iter__(self) -> Iterator[SpectralDensity]:
         return (self[row] for row in range(len(self)))
-
-
-def record_parts(record: Any, left_out: Sequence[str] = ()) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """The arrays of a record, and its numbers and texts; without dictionaries.
-
-    Parameters
-    ----------
-    record : dataclass
-    left_out : sequence of str
-        Fields that are not wanted.
-    """
-    values = {one.name: getattr(record, one.name) for one in dataclasses.fields(record) if one.name not in left_out}
-    arrays = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
-    facts = {name: value for name, value in values.items() if isinstance(value, (bool, int, float, str))}
-    return arrays, facts
-
-
-def record_from(kind: type[Made], arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> Made:
-    """The record with these parts, as :func:`record_parts` took them.
-
-    Raises
-    ------
-    InputError
-        If there are parts that the record does not have.
-    """
-    found = {**arrays, **facts}
-    unknown = sorted(set(found) - {one.name for one in dataclasses.fields(kind)})  # type: ignore[arg-type]
-    if unknown:
-        raise InputError(
-            f"a half-done run was written by another version of landscape (it knows {', '.join(unknown)}): drop its "
-            "state (--overwrite) and start again"
-        )
-    return kind(**found)
 
 
 def _row(index: int, length: int) -> int:

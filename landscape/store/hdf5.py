@@ -108,6 +108,28 @@ MEANINGS: dict[str, tuple[str, str]] = {
     "samples": ("loss of each part of the data, one row per part", "loss"),
     "sample_weights": ("what each part counts in the mean over the data", "1"),
     "anchor_s": ("where named points lie on the line", "unit of the axis"),
+    # paths between minima
+    "end_names": ("the minima at the two ends of a path", ""),
+    "end_loss": ("loss at the ends themselves, with their own buffers", "loss"),
+    "unrepaired_loss": ("loss with batch-norm statistics between those of the ends", "loss"),
+    "gradient_norms": ("length of the gradient", "loss per parameter"),
+    "slopes": ("derivative of the loss along the path", "loss per parameter"),
+    "curvatures": ("uᵀHu for the unit tangent u of the path", CURVATURE),
+    "smallest": ("the smallest eigenvalue", CURVATURE),
+    "smallest_residuals": ("‖Hv − λv‖ of the smallest eigenvalue", CURVATURE),
+    "tangent_overlap": ("share of the path's direction in the span of the largest eigenvectors", "1"),
+    "end_overlap": ("mean squared cosine between that span and the one at either end", "1"),
+    "distances": ("Euclidean distance in parameter space", "parameter"),
+    "function_distances": ("root mean squared distance of the outputs", "output"),
+    "coordinates": ("where the points lie in the plane of the path", "parameter"),
+    "fit_loss": ("loss while the path was being found, by step", "loss"),
+    # connectivity
+    "point_names": ("the minima", ""),
+    "point_loss": ("loss at the minima, with their own buffers", "loss"),
+    "point_metrics": ("metric at the minima", ""),
+    "barriers": ("largest excess of the loss over the chord between two minima", "loss"),
+    "barrier_stderr": ("its standard error from having these data and not others", "loss"),
+    "loss_between": ("loss on the way between two minima", "loss"),
 }
 
 # kind of result → what messages call it
@@ -116,6 +138,8 @@ NAMES = {
     "eigen_pairs": "eigenpairs",
     "surface": "a surface",
     "profile": "a profile",
+    "path_profile": "the profile of a path",
+    "connectivity": "the connectivity of minima",
     "eigen_series": "eigenpairs along a run",
     "density_series": "densities along a run",
     "stability": "the stability of a training",
