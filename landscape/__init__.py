@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from landscape.errors import ComputeError, InputError, LandscapeError
     from landscape.estimators import diagonal, frobenius_norm, layer_traces, trace
     from landscape.function_operator import from_function
-    from landscape.geometry import Plane
+    from landscape.geometry import LinearPath, Plane
     from landscape.layerwise import layer_densities
     from landscape.objective import Objective
     from landscape.parallel import ProcessGrid
@@ -95,6 +95,7 @@ _MODULE_OF = {
     "Trajectory": "landscape.trajectory",
     "Checkpoint": "landscape.records",
     "Plane": "landscape.geometry",
+    "LinearPath": "landscape.geometry",
     "loss_surface": "landscape.surface",
     "loss_profile": "landscape.profile",
     "Surface": "landscape.records",
@@ -149,6 +150,7 @@ __all__ = [
     "Trajectory",
     "Checkpoint",
     "Plane",
+    "LinearPath",
     "loss_surface",
     "Surface",
     "loss_profile",

@@ -6,6 +6,7 @@ from typing import Any
 
 from landscape.records.checkpoint import Checkpoint
 from landscape.records.connectivity import Connectivity
+from landscape.records.control_points import ControlPoints
 from landscape.records.density_error import weighted_median
 from landscape.records.eigen_pairs import EigenPairs
 from landscape.records.estimate import DiagonalEstimate, Estimate
@@ -25,6 +26,7 @@ KINDS: dict[str, type[Any]] = {
     "profile": Profile,
     "path_profile": PathProfile,
     "connectivity": Connectivity,
+    "control_points": ControlPoints,
     "eigen_series": EigenSeries,
     "density_series": DensitySeries,
     "stability": Stability,
@@ -33,6 +35,7 @@ KINDS: dict[str, type[Any]] = {
 __all__ = [
     "Checkpoint",
     "Connectivity",
+    "ControlPoints",
     "DensitySeries",
     "DiagonalEstimate",
     "EigenPairs",
