@@ -15,7 +15,21 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from landscape import __version__
-from landscape.cli import demo, eigenpairs, export, info, pack, profile, report, spectrum, surface, train, video
+from landscape.cli import (
+    connectivity,
+    demo,
+    eigenpairs,
+    export,
+    info,
+    interpolate,
+    pack,
+    profile,
+    report,
+    spectrum,
+    surface,
+    train,
+    video,
+)
 from landscape.cli.agreement import AgreedError
 from landscape.errors import LandscapeError
 
@@ -34,6 +48,8 @@ app.command("spectrum")(spectrum.spectrum)
 app.command("eigenpairs")(eigenpairs.eigenpairs)
 app.command("surface")(surface.surface)
 app.command("profile")(profile.profile)
+app.command("interpolate")(interpolate.interpolate)
+app.command("connectivity")(connectivity.connectivity)
 app.command("video")(video.video)
 app.command("report")(report.report)
 app.command("export")(export.export)

@@ -70,13 +70,11 @@ class Job(BaseModel):
         return self
 
 
-class ObjectiveJob(Job):
+class SourceJob(Job):
     """What every command that evaluates an objective can be told."""
 
     objective: str = ""
     arguments: dict[str, Any] = Field(default={}, alias="set")
-    checkpoint: Path | None = None
-    at: int | None = None
     samples: int | None = Field(default=None, ge=1)
     micro_batch: int | None = Field(default=None, ge=1)
     device: str | None = None
@@ -86,6 +84,43 @@ class ObjectiveJob(Job):
         """Arguments of the objective's function: those of --set, and --samples, --micro-batch, --device where given."""
         own = {name: getattr(self, name) for name in ("samples", "micro_batch", "device")}
         return {**self.arguments, **{name: value for name, value in own.items() if value is not None}}
+
+    @property
+    def recorded_runs(self) -> tuple[Path, ...]:
+        """Files of recorded runs, which may remember the objective."""
+        return ()
+
+    def configuration(self) -> dict[str, Any]:
+        """What the numbers depend on: the objective."""
+        place, _, function = self.objective.rpartition(":")
+        source = Path(place) if place.endswith(".py") else None
+        return {
+            **super().configuration(),
+            "objective": f"{source.name}:{function}" if source else self.objective,
+            "objective_sha256": file_digest(source, "--objective") if source else None,
+            "set": self.objective_arguments,
+        }
+
+    def checked(self, given: set[str]) -> Self:
+        """Find the objective that a recorded run remembers, if none is given."""
+        super().checked(given)
+        if self.objective:
+            return self
+        found = next((remembered_objective(path) for path in self.recorded_runs), None)
+        if found is None:
+            raise InputError(
+                "no objective is given: say --objective zoo:digits-cnn, --objective FILE.py:function or "
+                "--objective module:function"
+            )
+        source, arguments = found
+        return self.model_copy(update={"objective": source, "arguments": {**arguments, **self.arguments}})
+
+
+class ObjectiveJob(SourceJob):
+    """What every command that looks at one point of an objective can be told."""
+
+    checkpoint: Path | None = None
+    at: int | None = None
 
     @property
     def recorded_runs(self) -> tuple[Path, ...]:
@@ -112,15 +147,7 @@ class ObjectiveJob(Job):
 
     def configuration(self) -> dict[str, Any]:
         """What the numbers depend on: the objective and the point."""
-        place, _, function = self.objective.rpartition(":")
-        source = Path(place) if place.endswith(".py") else None
-        return {
-            **super().configuration(),
-            "objective": f"{source.name}:{function}" if source else self.objective,
-            "objective_sha256": file_digest(source, "--objective") if source else None,
-            "set": self.objective_arguments,
-            **self.point(),
-        }
+        return {**super().configuration(), **self.point()}
 
     def point(self) -> dict[str, Any]:
         """Which parameters, by content: those of a checkpoint, if one is given."""
@@ -139,20 +166,10 @@ class ObjectiveJob(Job):
         return {"checkpoint_sha256": file_digest(self.checkpoint, "--checkpoint")}
 
     def checked(self, given: set[str]) -> Self:
-        """Find the objective that a recorded run remembers, if none is given."""
-        super().checked(given)
+        """Refuse --at without a run."""
         if self.at is not None and self.checkpoint not in self.recorded_runs:
             raise InputError("--at says which checkpoint of a recorded run: give the run with --checkpoint run.h5")
-        if self.objective:
-            return self
-        found = next((remembered_objective(path) for path in self.recorded_runs), None)
-        if found is None:
-            raise InputError(
-                "no objective is given: say --objective zoo:digits-cnn, --objective FILE.py:function or "
-                "--objective module:function"
-            )
-        source, arguments = found
-        return self.model_copy(update={"objective": source, "arguments": {**arguments, **self.arguments}})
+        return super().checked(given)
 
 
 AnyJob = TypeVar("AnyJob", bound=Job)

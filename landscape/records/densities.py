@@ -13,7 +13,7 @@ from landscape.records.parts import record_parts
 from landscape.records.spectral_density import SpectralDensity
 
 
-def packed(densities: Sequence[SpectralDensity]) -> dict[str, dict[str, Any]]:
+def packed(densities: Sequence[SpectralDensity]) -> dict[str, Any]:
     """What files hold of densities: "pieces", "lengths", "facts" and "words"; nothing of none.
 
     Returns

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import Field
 
-from landscape.cli.job import ObjectiveJob, file_digest, parse_settings, read_job
+from landscape.cli.job import ObjectiveJob, file_digest, read_job
+from landscape.cli.jobs.tested import TestedJob, given_flags
 from landscape.cli.objective_source import load_objective, objective_of
 from landscape.cli.running import Command, announce
 from landscape.errors import InputError
@@ -33,7 +34,7 @@ BELONGS = {
 }
 
 
-class PlaneJob(ObjectiveJob):
+class PlaneJob(TestedJob, ObjectiveJob):
     """What every command that looks at a plane can be told."""
 
     run: tuple[Path, ...] = ()
@@ -44,8 +45,6 @@ class PlaneJob(ObjectiveJob):
     parameters: str | None = None
     normalize: Literal["filter", "layer", "none"] = "filter"
     seed: int = Field(default=0, ge=0)
-    test: str | None = None
-    test_set: dict[str, Any] = Field(default={})
     quantity: tuple[str, ...] = ()
     batchnorm: Literal["eval", "recompute", "batch"] = "eval"
 
@@ -77,25 +76,9 @@ class PlaneJob(ObjectiveJob):
         """What else the numbers depend on, where it is not as usual."""
         asked: dict[str, Any] = {"quantity": list(self.quantity), "batchnorm": self.batchnorm}
         asked |= {"normalize": self.normalize}
-        if self.tests:
-            source, arguments = self.test_objective
-            asked |= {"test": source, "test_set": arguments}
-            place = Path(source.rpartition(":")[0])
-            asked |= {"test_sha256": file_digest(place, "--test")} if place.suffix == ".py" else {}
+        asked |= self.test_configuration()
         usual = {"quantity": [], "batchnorm": "eval", "normalize": "filter"}
         return {name: value for name, value in asked.items() if value != usual.get(name)}
-
-    @property
-    def tests(self) -> bool:
-        """Whether there are test data."""
-        return self.test is not None or bool(self.test_set)
-
-    @property
-    def test_objective(self) -> tuple[str, dict[str, Any]]:
-        """Source and arguments of the objective with the test data."""
-        if self.test is None or self.test == self.objective:
-            return self.objective, {**self.objective_arguments, **self.test_set}
-        return self.test, dict(self.test_set)
 
     def checked(self, given: set[str]) -> Self:
         """Choose the plane, find the objective, and refuse options that belong to other planes."""
@@ -156,10 +139,7 @@ class PlaneCommand(Command[AnyPlaneJob]):
         else:  # points come from files: the zoo need not train
             self.objective = load_objective(job.objective, job.objective_arguments, trained=False)
         self.plane = self._plane().aligned(layout_of(self.objective, self.objective.n))
-        self.test = None
-        if job.tests:
-            source, arguments = job.test_objective
-            self.test = load_objective(source, arguments, trained=False)
+        self.test = job.load_test()
         announce(
             f"{job.command}: {self.size()} of a plane ({self.plane.kind}) of {job.objective}, {self.objective.n} "
             f"parameters, {self.objective.samples} samples",
@@ -209,14 +189,7 @@ class PlaneCommand(Command[AnyPlaneJob]):
 
 def read_plane_job(kind: type[AnyPlaneJob], flags: Mapping[str, Any]) -> AnyPlaneJob:
     """Combine a job file and the flags of a command."""
-    given = {name: value for name, value in flags.items() if name not in ("job", "settings", "test_settings")}
-    given = {name: value or None if name in ("run", "quantity") else value for name, value in given.items()}
-    settings, of_test = flags["settings"], flags["test_settings"]
-    given |= {
-        "set": parse_settings(settings) if settings else None,
-        "test_set": parse_settings(of_test, "--test-set", "the function of --test") if of_test else None,
-    }
-    return read_job(kind, flags["job"], given)
+    return read_job(kind, flags["job"], given_flags(flags))
 
 
 def _opened(path: Path) -> Trajectory:

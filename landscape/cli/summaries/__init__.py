@@ -13,6 +13,8 @@ _WORDS = {
     "DensitySeries": ("series", "density_series_in_words"),
     "Surface": ("surface", "surface_in_words"),
     "Profile": ("profile", "profile_in_words"),
+    "PathProfile": ("path_profile", "path_profile_in_words"),
+    "Connectivity": ("connectivity", "connectivity_in_words"),
     "Stability": ("stability", "stability_in_words"),
     "Trajectory": ("trajectory", "trajectory_in_words"),
 }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import numpy as np
+
 # What batch norm used → what is said of it.
 STATISTICS = {
     "recompute": "statistics of all data, computed at each point",
@@ -19,3 +21,9 @@ def aligned(rows: Iterable[tuple[str, str]]) -> list[str]:
             lines.append(f"  {'' if name == before else name:<20} {text}")
             before = name
     return lines
+
+
+def range_in_words(values: np.ndarray) -> str:
+    """Smallest and largest finite value."""
+    finite = values[np.isfinite(values)]
+    return f"{finite.min():.6g} to {finite.max():.6g}" if finite.size else "nowhere finite"

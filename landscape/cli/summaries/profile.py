@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from landscape.cli.summaries.lines import STATISTICS, aligned
+from landscape.cli.summaries.lines import STATISTICS, aligned, range_in_words
 
 if TYPE_CHECKING:
     from landscape.records import Profile
@@ -27,7 +27,7 @@ def profile_in_words(profile: Profile) -> list[str]:
             (f"loss at {name}", f"{loss:.6g} at {place:.4g}")
             for name, place, loss in zip(profile.anchor_names, profile.anchor_s, profile.anchor_loss, strict=True)
         ),
-        *((name, _range_in_words(values)) for name, values in profile.metrics.items()),
+        *((name, range_in_words(values)) for name, values in profile.metrics.items()),
         ("batch norm", STATISTICS.get(profile.batchnorm, "")),
         ("cost", f"loss at {profile.evaluations} points in {profile.seconds:.3g} s"),
     ]
@@ -50,8 +50,3 @@ def _band_in_words(profile: Profile) -> str:
         f"standard error of the mean at most {worst:.2g} of the loss, from {len(profile.samples)} {parts}; Student's "
         "interval at each point by itself"
     )
-
-
-def _range_in_words(values: np.ndarray) -> str:
-    finite = values[np.isfinite(values)]
-    return f"{finite.min():.6g} to {finite.max():.6g}" if finite.size else "nowhere finite"

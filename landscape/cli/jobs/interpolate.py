@@ -1,0 +1,171 @@
+"""The job of `landscape interpolate`, and its work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from pydantic import Field
+
+from landscape.cli.jobs.path import FITTED, PathJob
+from landscape.cli.jobs.tested import TestedJob
+from landscape.cli.running import Command, announce
+from landscape.errors import InputError
+
+if TYPE_CHECKING:
+    from landscape.cli.progress import Progress
+    from landscape.objective import Objective
+    from landscape.parallel import ProcessGrid
+    from landscape.records import PathProfile
+    from landscape.store import RunState
+
+
+class InterpolateJob(TestedJob, PathJob):
+    """Everything that `landscape interpolate` can be told."""
+
+    command: ClassVar[str] = "interpolate"
+
+    output: Path = Path("interpolate.h5")
+    number: int = Field(default=25, ge=2, alias="points")
+    margin: float = Field(default=0.0, ge=0)
+    spectra: bool = False
+    pairs: int | None = Field(default=None, ge=0)
+    tol: float = Field(default=0.05, gt=0)
+    save_path: Path | None = None
+    beside: tuple[Path, ...] = ()
+
+    @property
+    def eigenpairs(self) -> int:
+        """How many of the largest eigenvalues."""
+        return (5 if self.spectra else 0) if self.pairs is None else self.pairs
+
+    def configuration(self) -> dict[str, Any]:
+        """What the numbers depend on."""
+        own = {"points": self.number, "margin": self.margin, "spectra": self.spectra, "pairs": self.eigenpairs}
+        own |= {"tol": self.tol} if self.spectra else {}
+        return {**super().configuration(), **own, **self.test_configuration()}
+
+    def checked(self, given: set[str]) -> Self:
+        """Refuse options that do not go together."""
+        if "tol" in given and not self.spectra:
+            raise InputError("--tol is the error of densities, which --spectra asks for")
+        if self.path == "linear" and self.save_path is not None:
+            raise InputError("--save-path keeps the points of a path that was found, but a straight one has none")
+        return super().checked(given)
+
+
+class InterpolateCommand(Command[InterpolateJob]):
+    """Evaluate a path between two minima."""
+
+    unit: ClassVar[str] = "points"
+
+    objective: Objective
+    test: Objective | None
+    ends: tuple[Any, Any]
+
+    def build(self, grid: ProcessGrid) -> None:
+        """Make the objectives, and read both minima."""
+        job = self.job
+        self.objective, self.test = job.load(), job.load_test()
+        a, b = (point.point(self.objective) for point in job.places)
+        self.ends = a, b
+        with_spectra = ", with eigenvalue densities," if job.spectra else ""
+        announce(
+            f"interpolate: {job.number} points{with_spectra} of a {job.path} path between {' and '.join(job.names)}, "
+            f"{job.objective}, {self.objective.n} parameters, {self.objective.samples} samples",
+            grid,
+        )
+
+    def check_outputs(self) -> None:
+        """Make sure that everything can be written, and that what is drawn beside can be read."""
+        super().check_outputs()
+        from landscape.store import check_writable
+
+        if self.job.save_path is not None:
+            check_writable(self.job.save_path)
+        self._beside()
+
+    def function(self) -> dict[str, Any]:
+        """Model, data and loss."""
+        return self.objective.describe()
+
+    def compute(self, state: RunState, progress: Progress) -> PathProfile:
+        """Find the path, and evaluate it."""
+        from landscape.interpolation import interpolate
+
+        job = self.job
+        path = self._path(state, progress)
+        if job.save_path is not None and self.objective.grid.rank == 0:
+            path.save(job.save_path)
+        return interpolate(
+            self.objective,
+            path,
+            points=job.number,
+            margin=job.margin,
+            spectra=job.spectra,
+            pairs=job.eigenpairs,
+            tol=job.tol,
+            batchnorm=job.batchnorm,
+            test=self.test,
+            subsamples=job.subsamples,
+            seed=job.seed,
+            state=state.child("points"),
+            checkpoint_seconds=job.checkpoint_seconds,
+            progress=progress,
+        )
+
+    def draw(self, result: PathProfile, path: Path) -> None:
+        """Draw the path, beside others if asked."""
+        from landscape import render
+
+        title = f"{self.job.objective.removeprefix('zoo:')}, {result.n} parameters"
+        render.interpolation([*self._beside(), result], path, title=title)
+
+    def shortfall(self, result: PathProfile) -> str | None:
+        """Densities that are not as good as asked for."""
+        missed = sum(not density.converged for density in result.densities)
+        if missed == 0:
+            return None
+        return f"{missed} of {len(result.densities)} densities have a larger error than --tol {self.job.tol:g}"
+
+    def _beside(self) -> list[PathProfile]:
+        from landscape.store import load
+
+        found = [load(path) for path in self.job.beside]
+        for path, record in zip(self.job.beside, found, strict=True):
+            if type(record).__name__ != "PathProfile":
+                raise InputError(f"--beside: {path} holds no result of landscape interpolate")
+        return found
+
+    def _path(self, state: RunState, progress: Progress) -> Any:
+        """The path; one that takes time to find is kept, so that a run that is continued finds it again."""
+        import landscape as ls
+
+        job, objective, names = self.job, self.objective, self.job.names
+        a, b = self.ends
+        if job.align:
+            b = ls.align(objective, a, b, method=job.matching, restarts=job.restarts, seed=job.seed)
+        if job.path == "linear":
+            return ls.LinearPath(a, b, names=names)
+        if job.path == "spherical":
+            return ls.SphericalPath(a, b, names=names)
+        kept = state.child("path")
+        for arrays, _ in kept.segments():
+            kind = ls.BezierPath if job.path in ("bezier", "cubic") else ls.PolygonalPath
+            return kind(a, b, arrays["controls"], names=names, fit_loss=arrays["fit_loss"])
+        if job.path == "band":
+            path = ls.PolygonalPath.elastic_band(
+                objective, a, b, names=names, progress=progress, **_given(images=job.images)
+            )
+        else:
+            kind, options = FITTED[job.path]
+            path = getattr(ls, kind).fit(
+                objective, a, b, names=names, seed=job.seed, progress=progress, **options, **_given(epochs=job.epochs)
+            )
+        if objective.grid.rank == 0:
+            kept.replace({"controls": path.controls, "fit_loss": path.fit_loss}, {})
+        return path
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}

@@ -1,0 +1,76 @@
+"""What is found between two minima, in words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from landscape.cli.summaries.lines import STATISTICS, aligned, range_in_words
+
+if TYPE_CHECKING:
+    from landscape.records import PathProfile
+
+
+def path_profile_in_words(profile: PathProfile) -> list[str]:
+    """Lines that state the path, the losses at its ends, the barrier, and what the spectrum does on the way."""
+    names = [str(name) for name in profile.end_names]
+    rows = [
+        ("path", f"{profile.path}{f': {profile.path_source}' if profile.path_source else ''}"),
+        ("from, to", f"{names[0]}, {names[1]}"),
+        ("length", _length_in_words(profile)),
+        ("points", f"{len(profile.s)}, s from {profile.s[0]:.4g} to {profile.s[-1]:.4g}"),
+        *((f"loss of {name}", f"{loss:.6g}") for name, loss in zip(names, profile.end_loss, strict=True)),
+        ("barrier", _barrier_in_words(profile)),
+        ("outputs", _outputs_in_words(profile)),
+        ("holes", f"{profile.holes} points have no finite loss" if profile.holes else ""),
+        *((name, range_in_words(values)) for name, values in profile.metrics.items()),
+        ("gradient norm", _range(profile.gradient_norms)),
+        ("curvature along", _range(profile.curvatures)),
+        ("λmax", _range(profile.lambda_max)),
+        ("λmin", _range(profile.lambda_min)),
+        ("trace", _densities_in_words(profile)),
+        ("batch norm", STATISTICS.get(profile.batchnorm, "")),
+        ("cost", f"loss at {profile.evaluations} points in {profile.seconds:.3g} s{_products_in_words(profile)}"),
+    ]
+    return aligned(rows)
+
+
+def _length_in_words(profile: PathProfile) -> str:
+    if not np.isfinite(profile.length):
+        return ""
+    straight = "" if np.isclose(profile.length, profile.distance) else f", {profile.distance:.4g} as the crow flies"
+    return f"{profile.length:.4g} in parameter space{straight}"
+
+
+def _barrier_in_words(profile: PathProfile) -> str:
+    if not np.isfinite(profile.barrier):
+        return "unknown: an end is not among the points"
+    error = f" ± {profile.barrier_stderr:.2g} (standard error, from the choice of the data)"
+    return (
+        f"{profile.barrier:.4g}{error if np.isfinite(profile.barrier_stderr) else ''} above the chord, at "
+        f"s = {profile.barrier_at:.3g}"
+    )
+
+
+def _outputs_in_words(profile: PathProfile) -> str:
+    last = profile.function_distances[profile.s == 1, 0] if len(profile.function_distances) else np.zeros(0)
+    return f"root mean squared distance of the ends {last[0]:.4g}" if len(last) and np.isfinite(last[0]) else ""
+
+
+def _densities_in_words(profile: PathProfile) -> str:
+    densities = profile.densities
+    if not densities:
+        return ""
+    traces = np.array([density.trace for density in densities])
+    worst = max(density.error for density in densities)
+    return f"{traces.min():.4g} to {traces.max():.4g}; error of the densities at most {worst:.2g}"
+
+
+def _products_in_words(profile: PathProfile) -> str:
+    total = int(profile.product_counts.sum()) + sum(density.products for density in profile.densities)
+    return f", {total} products" if total else ""
+
+
+def _range(values: np.ndarray) -> str:
+    return range_in_words(values) if len(values) and np.isfinite(values).any() else ""
