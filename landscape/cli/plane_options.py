@@ -16,7 +16,7 @@ Plane = Annotated[
     typer.Option(
         metavar="KIND",
         help="pca (of the runs), eigenvectors (--pairs), gradient (and the first of --pairs), points (--checkpoints), "
-        "or random (around a checkpoint). Default: the first for which there is what it needs.",
+        "path (--path), or random (around a checkpoint). Default: the first for which there is what it needs.",
     ),
 ]
 Pairs = Annotated[
@@ -26,6 +26,15 @@ Pairs = Annotated[
 Checkpoints = Annotated[
     tuple[Path, Path, Path] | None,
     typer.Option(metavar="A B C", help="Three checkpoints or recorded runs (their ends), for --plane points."),
+]
+PathFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--path",
+        metavar="FILE.h5",
+        help="A path that landscape interpolate --save-path kept, for --plane path: through both minima and what bends "
+        "the path.",
+    ),
 ]
 Components = Annotated[
     tuple[int, int] | None,

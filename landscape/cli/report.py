@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+MARK = b'<meta name="generator" content="landscape">'  # of every page that was written here
+
 
 def report(
     files: Annotated[
@@ -46,7 +48,8 @@ def report(
         print(f"already complete: {output} shows these very results")
         return 0
     if output.exists() and not overwrite:
-        raise InputError(f"{output} is something else; choose another --output, or pass --overwrite to replace it")
+        what = "a page of other results" if MARK in output.read_bytes() else "something else"
+        raise InputError(f"{output} is {what}; choose another --output, or pass --overwrite to replace it")
     write_whole("report", output, content)
     _say(output, records)
     return 0

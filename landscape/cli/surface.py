@@ -24,6 +24,7 @@ def surface(
     plane: plane_options.Plane = None,
     pairs: plane_options.Pairs = None,
     checkpoints: plane_options.Checkpoints = None,
+    path: plane_options.PathFile = None,
     components: plane_options.Components = None,
     normalize: plane_options.Normalize = None,
     parameters: plane_options.Parameters = None,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import dataclasses
+from pathlib import Path as File
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import Field
@@ -14,6 +15,7 @@ from landscape.errors import InputError
 
 if TYPE_CHECKING:
     from landscape.cli.progress import Progress
+    from landscape.geometry.path import Path
     from landscape.objective import Objective
     from landscape.parallel import ProcessGrid
     from landscape.records import PathProfile
@@ -25,14 +27,14 @@ class InterpolateJob(TestedJob, PathJob):
 
     command: ClassVar[str] = "interpolate"
 
-    output: Path = Path("interpolate.h5")
+    output: File = File("interpolate.h5")
     number: int = Field(default=25, ge=2, alias="points")
     margin: float = Field(default=0.0, ge=0)
     spectra: bool = False
     pairs: int | None = Field(default=None, ge=0)
     tol: float = Field(default=0.05, gt=0)
-    save_path: Path | None = None
-    beside: tuple[Path, ...] = ()
+    save_path: File | None = None
+    beside: tuple[File, ...] = ()
 
     @property
     def eigenpairs(self) -> int:
@@ -114,7 +116,7 @@ class InterpolateCommand(Command[InterpolateJob]):
             progress=progress,
         )
 
-    def draw(self, result: PathProfile, path: Path) -> None:
+    def draw(self, result: PathProfile, path: File) -> None:
         """Draw the path, beside others if asked."""
         from landscape import render
 
@@ -137,9 +139,11 @@ class InterpolateCommand(Command[InterpolateJob]):
                 raise InputError(f"--beside: {path} holds no result of landscape interpolate")
         return found
 
-    def _path(self, state: RunState, progress: Progress) -> Any:
+    def _path(self, state: RunState, progress: Progress) -> Path:
         """The path; one that takes time to find is kept, so that a run that is continued finds it again."""
         import landscape as ls
+        from landscape.geometry.path import Path
+        from landscape.records.parts import record_parts
 
         job, objective, names = self.job, self.objective, self.job.names
         a, b = self.ends
@@ -149,21 +153,27 @@ class InterpolateCommand(Command[InterpolateJob]):
             return ls.LinearPath(a, b, names=names)
         if job.path == "spherical":
             return ls.SphericalPath(a, b, names=names)
+        straight = ls.LinearPath(a, b, names=names)
         kept = state.child("path")
-        for arrays, _ in kept.segments():
-            kind = ls.BezierPath if job.path in ("bezier", "cubic") else ls.PolygonalPath
-            return kind(a, b, arrays["controls"], names=names, fit_loss=arrays["fit_loss"])
-        if job.path == "band":
-            path = ls.PolygonalPath.elastic_band(
-                objective, a, b, names=names, progress=progress, **_given(images=job.images)
-            )
-        else:
-            kind, options = FITTED[job.path]
-            path = getattr(ls, kind).fit(
-                objective, a, b, names=names, seed=job.seed, progress=progress, **options, **_given(epochs=job.epochs)
-            )
+        found = objective.grid.world.broadcast_object(next(kept.segments(), None) if objective.grid.rank == 0 else None)
+        if found is not None:
+            arrays, facts = found
+            return Path.of(dataclasses.replace(straight.record(), **arrays, **facts))
+        path = self._fitted(a, b, progress)
         if objective.grid.rank == 0:
-            kept.replace({"controls": path.controls, "fit_loss": path.fit_loss}, {})
+            kept.replace(*record_parts(path.record()))
+        return path
+
+    def _fitted(self, a: Any, b: Any, progress: Progress) -> Path:
+        import landscape as ls
+
+        job = self.job
+        common: dict[str, Any] = {"names": job.names, "progress": progress}
+        if job.path == "band":
+            return ls.PolygonalPath.elastic_band(self.objective, a, b, **common, **_given(images=job.images))
+        kind, options = FITTED[job.path]
+        common |= {"seed": job.seed, **options, **_given(epochs=job.epochs)}
+        path: Path = getattr(ls, kind).fit(self.objective, a, b, **common)
         return path
 
 

@@ -22,11 +22,12 @@ if TYPE_CHECKING:
     from landscape.trajectory import Trajectory
 
 # What a kind of plane is made from.
-NEEDS = {"pca": "run", "eigenvectors": "pairs", "gradient": "pairs", "points": "checkpoints"}
+NEEDS = {"pca": "run", "eigenvectors": "pairs", "gradient": "pairs", "points": "checkpoints", "path": "path"}
 # Which kinds an option belongs to.
 BELONGS = {
     "pairs": ("eigenvectors", "gradient"),
     "checkpoints": ("points",),
+    "path": ("path",),
     "components": ("pca", "eigenvectors"),
     "parameters": ("pca", "random"),
     "normalize": ("random",),
@@ -38,9 +39,10 @@ class PlaneJob(TestedJob, ObjectiveJob):
     """What every command that looks at a plane can be told."""
 
     run: tuple[Path, ...] = ()
-    plane: Literal["pca", "eigenvectors", "gradient", "points", "random", ""] = ""
+    plane: Literal["pca", "eigenvectors", "gradient", "points", "path", "random", ""] = ""
     pairs: Path | None = None
     checkpoints: tuple[Path, Path, Path] | None = None
+    path: Path | None = None
     components: tuple[int, int] = (1, 2)
     parameters: str | None = None
     normalize: Literal["filter", "layer", "none"] = "filter"
@@ -58,7 +60,7 @@ class PlaneJob(TestedJob, ObjectiveJob):
         """What the numbers depend on."""
         kept = {name: kinds for name, kinds in BELONGS.items() if name != "normalize"}
         own = {name: getattr(self, name) for name, kinds in kept.items() if self.plane in kinds}
-        own |= {"pairs": None if self.pairs is None else file_digest(self.pairs, "--pairs")} if "pairs" in own else {}
+        own |= {name: _digest(getattr(self, name), f"--{name}") for name in ("pairs", "path") if name in own}
         own |= (
             {"checkpoints": [self._point_digest(path) for path in self.checkpoints or ()]}
             if "checkpoints" in own
@@ -85,7 +87,12 @@ class PlaneJob(TestedJob, ObjectiveJob):
         there = [plane for plane, field in NEEDS.items() if getattr(self, field)]
         plane = self.plane or (there[0] if there else "random")
         if plane in NEEDS and plane not in there:
-            flag = {"run": "--run run.h5", "pairs": "--pairs eigenpairs.h5", "checkpoints": "--checkpoints A B C"}
+            flag = {
+                "run": "--run run.h5",
+                "pairs": "--pairs eigenpairs.h5",
+                "checkpoints": "--checkpoints A B C",
+                "path": "--path path.h5, which landscape interpolate --save-path writes",
+            }
             raise InputError(f"--plane {plane} needs {flag[NEEDS[plane]]}")
         for field, kinds in BELONGS.items():
             if field in given and plane not in kinds:
@@ -168,6 +175,8 @@ class PlaneCommand(Command[AnyPlaneJob]):
                 return Plane.eigenvectors(pairs, (first, second))
             case "gradient":
                 return Plane.gradient(self.objective, _pairs(job.pairs or Path()))
+            case "path":
+                return _path(job.path or Path()).plane()
             case "points":
                 return Plane.through(*(self._point(path) for path in job.checkpoints or ()))
             case _:
@@ -207,6 +216,21 @@ def _pairs(path: Path) -> EigenPairs:
     if not isinstance(found, records.EigenPairs):
         raise InputError(f"--pairs: {path} holds no eigenpairs; landscape eigenpairs computes them")
     return found
+
+
+def _path(path: Path) -> Any:
+    """A path between two minima from a file."""
+    from landscape import geometry, records
+    from landscape._load import load
+
+    found = load(path)
+    if not isinstance(found, records.ControlPoints):
+        raise InputError(f"--path: {path} holds no path; landscape interpolate --save-path keeps one")
+    return geometry.Path.of(found)
+
+
+def _digest(path: Path | None, flag: str) -> str | None:
+    return None if path is None else file_digest(path, flag)
 
 
 def _remembered_by_pairs(path: Path) -> tuple[str, dict[str, Any]]:

@@ -26,6 +26,7 @@ PAGE = """<!doctype html>
 <meta http-equiv="Content-Security-Policy" content="{policy}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="referrer" content="no-referrer">
+<meta name="generator" content="landscape">
 <title>{title}</title>
 <link rel="icon" href="data:,">
 <style>
