@@ -9,12 +9,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from landscape.render.connectivity_figure import connectivity
     from landscape.render.contour_figure import contour
     from landscape.render.density_figure import density
     from landscape.render.eigenvalue_figure import eigenvalues
     from landscape.render.film import Film
     from landscape.render.film_frame import frame
     from landscape.render.filming import video
+    from landscape.render.interpolation_figure import interpolation
     from landscape.render.profile_figure import profile
     from landscape.render.relief_figure import relief
     from landscape.render.report_page import report
@@ -32,6 +34,8 @@ _PLACES = {
     "profile": "profile_figure",
     "eigenvalues": "eigenvalue_figure",
     "stability": "stability_figure",
+    "interpolation": "interpolation_figure",
+    "connectivity": "connectivity_figure",
     "eigenvalue_series": "series_figure",
     "density_series": "series_figure",
     "Film": "film",
@@ -51,6 +55,8 @@ __all__ = [
     "eigenvalue_series",
     "density_series",
     "stability",
+    "interpolation",
+    "connectivity",
     "Film",
     "frame",
     "video",

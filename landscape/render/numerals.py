@@ -50,6 +50,23 @@ def numbers(values: Iterable[float]) -> list[str]:
     return texts
 
 
+def uncertain(value: float, reach: float) -> str:
+    """A value and how far its interval reaches to both sides, both to the second digit of the reach.
+
+    Examples
+    --------
+    >>> uncertain(0.52345, 0.0312), uncertain(123.4, 25.0), uncertain(0.5, float("nan"))
+    ('0.523 ± 0.031', '123 ± 25', '0.5')
+    """
+    if not (np.isfinite(reach) and reach > 0):
+        return number(value)
+    digits = 1 - int(np.floor(np.log10(reach)))
+    if 0 <= digits <= 5 and abs(value) < 1e6:
+        return f"{value:.{digits}f} ± {reach:.{digits}f}".replace("-", "−")
+    exact = max(1, min(12, digits + 1 + int(np.floor(np.log10(max(abs(value), reach))))))
+    return f"{number(value, exact)} ± {number(reach, 2)}"
+
+
 def count(value: int) -> str:
     """A whole number with thin spaces between thousands.
 

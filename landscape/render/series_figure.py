@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.colors import ListedColormap, LogNorm
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 from landscape.errors import InputError
 from landscape.render import theme
 from landscape.render.density_figure import FLOOR, OPERATORS
 from landscape.render.eigenvalue_figure import eigenvalues
+from landscape.render.eigenvalue_scale import SCALES, cell_edges, eigenvalue_axis, positions
 from landscape.render.formats import check_suffix
 from landscape.render.numerals import count, number, plural
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 COLUMNS = 1200  # of the map: about one per printed dot
-SCALES = ("linear", "symlog")
 LEFT, MAP, GAP, LOSS, RIGHT, HEIGHT, LINE = 0.74, 3.65, 0.16, 0.8, 0.1, 3.1, 0.145  # inches
 # The theme's own colours from light to dark: white stands for no eigenvalue at all.
 DENSITY = ListedColormap(theme.LANDSCAPE(np.linspace(0.97, 0.0, 256)), "density")
@@ -116,13 +116,14 @@ def density_series(
     densities = list(series)
     width = sigma or max(one.default_sigma for one in densities)
     height = 1 / (series.n * width * sqrt(2 * pi))
-    x = _positions(min(one.lambda_min for one in densities), max(one.lambda_max for one in densities), width, scale)
+    low, high = min(one.lambda_min for one in densities), max(one.lambda_max for one in densities)
+    x = positions(low, high, width, scale, COLUMNS)
     rows = np.stack([one.pdf(x, width) for one in densities])
     figure, axes, beside, bar = _new_axes(_facts(series, width, sigma is None), title)
     norm = LogNorm(FLOOR * height, float(rows.max()))
-    edges = _edges(series.steps)
+    edges = cell_edges(series.steps)
     image = axes.pcolormesh(
-        _column_edges(x, width, scale), edges, np.where(rows < FLOOR * height, np.nan, rows),
+        cell_edges(x, width, scale), edges, np.where(rows < FLOOR * height, np.nan, rows),
         cmap=DENSITY, norm=norm, rasterized=True, linewidth=0,
     )  # fmt: skip
     span = _span(series.steps)
@@ -150,30 +151,6 @@ def _check(series: DensitySeries, sigma: float | None, scale: str) -> None:
         raise InputError(f"sigma is {sigma!r}; give a positive width in units of the eigenvalues, or none for 1 %")
     if scale not in SCALES:
         raise InputError(f"scale is {scale!r}; choose one of: {', '.join(SCALES)}")
-
-
-def _positions(low: float, high: float, sigma: float, scale: str) -> Array:
-    """Where the densities are evaluated, ascending, the same for all."""
-    margin = max(4 * sigma, 0.02 * (high - low))
-    low, high = low - margin, high + margin
-    if scale == "linear":
-        return np.linspace(low, high, COLUMNS)
-    return np.sinh(np.linspace(np.arcsinh(low / sigma), np.arcsinh(high / sigma), COLUMNS)) * sigma
-
-
-def _column_edges(x: Array, sigma: float, scale: str) -> Array:
-    forward = x if scale == "linear" else np.arcsinh(x / sigma)
-    edges = _edges(forward)
-    return edges if scale == "linear" else np.sinh(edges) * sigma
-
-
-def _edges(places: NDArray[Any]) -> Array:
-    """Half-way between neighbours, and as far beyond the ends."""
-    places = np.asarray(places, float)
-    if len(places) == 1:
-        return places[0] + np.array([-0.5, 0.5])
-    middle = (places[1:] + places[:-1]) / 2
-    return np.concatenate([[2 * places[0] - middle[0]], middle, [2 * places[-1] - middle[-1]]])
 
 
 def _span(steps: NDArray[Any]) -> tuple[float, float]:
@@ -206,17 +183,7 @@ def _new_axes(facts: list[str], title: str | None) -> tuple[Figure, Axes, Axes, 
 
 
 def _dress(axes: Axes, x: Array, sigma: float, scale: str, span: tuple[float, float]) -> None:
-    if scale == "symlog":
-        axes.set_xscale("asinh", linear_width=sigma)
-        decades = 10.0 ** np.arange(np.ceil(np.log10(sigma)), np.log10(np.abs(x).max()) + 1)
-        ticks = np.concatenate([-decades[::-1], [0], decades])
-        axes.xaxis.set_major_locator(FixedLocator(ticks[(ticks >= x[0]) & (ticks <= x[-1])].tolist()))
-        axes.xaxis.set_minor_locator(FixedLocator([]))
-    else:
-        axes.xaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10]))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value, 3)))
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_xlim(x[0], x[-1])
+    eigenvalue_axis(axes, "x", (x[0], x[-1]), sigma, scale)
     axes.set_ylim(*span)
     axes.yaxis.set_major_locator(MaxNLocator(7, integer=True, steps=[1, 2, 5, 10]))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: count(round(value))))
