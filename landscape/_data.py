@@ -107,17 +107,14 @@ def rows(batch: Batch, index: Any) -> Batch:
 
 def split(batch: Batch, most: int) -> list[Batch]:
     """Cut a batch into balanced parts of at most ``most`` samples."""
-    size = batch_size(batch)
-    parts = -(-size // most)
-    if parts == 1:
-        return [batch]
-    edges = [size * part // parts for part in range(parts + 1)]
-    return [rows(batch, slice(start, stop)) for start, stop in pairwise(edges)]
+    parts = _balanced(batch_size(batch), most)
+    return [batch] if len(parts) == 1 else [rows(batch, part) for part in parts]
 
 
 def mini_batches(batches: Sequence[Batch], size: int, seed: int, epoch: int) -> Iterator[Batch]:
-    """One pass over all samples in random order, cut into mini-batches; the last one is what remains.
+    """One pass over all samples in random order, cut into mini-batches that differ by one sample at most.
 
+    A last one of a few samples would have a gradient that is all noise: with batch norm it can undo a training.
     Batches that cannot be joined, such as padded sequences of different lengths, are visited in random order, each with
     its samples in random order and cut into balanced parts.
 
@@ -125,7 +122,7 @@ def mini_batches(batches: Sequence[Batch], size: int, seed: int, epoch: int) -> 
     ----------
     batches : sequence
     size : int
-        Samples per mini-batch.
+        Most samples of a mini-batch.
     seed, epoch : int
         Of the order, from the raw Philox stream, whose bits no version of NumPy changes.
 
@@ -147,8 +144,14 @@ def mini_batches(batches: Sequence[Batch], size: int, seed: int, epoch: int) -> 
             yield from split(rows(batch, _permutation(batch_size(batch), seed, epoch, 2 + index)), size)
         return
     order = _permutation(total, seed, epoch, 0)
-    for start in range(0, total, size):
-        yield rows(joined, order[start : start + size])
+    for part in _balanced(total, size):
+        yield rows(joined, order[part])
+
+
+def _balanced(size: int, most: int) -> list[slice]:
+    """As few parts of at most ``most`` as possible, of lengths that differ by one at most."""
+    parts = -(-size // most)
+    return [slice(start, stop) for start, stop in pairwise(size * part // parts for part in range(parts + 1))]
 
 
 def in_words(batch: Batch) -> str:

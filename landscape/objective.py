@@ -265,9 +265,10 @@ class Objective(Means):
         return self._network.trainable(self.theta, self.fixed, self.buffers)
 
     def mini_batches(self, size: int, seed: int = 0, epoch: int = 0) -> Iterator[Batch]:
-        """One pass over all samples in random order, on the device, the last batch short; the same on every computer.
+        """One pass over all samples in random order, on the device; the same on every computer.
 
-        Batches of different shapes are not mixed: each is cut on its own.
+        As few batches of at most ``size`` samples as possible, which differ by one sample at most. Batches of different
+        shapes are not mixed: each is cut on its own.
         """
         return map(self._on_device, mini_batches(self._batches, size, seed, epoch))
 

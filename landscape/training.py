@@ -65,7 +65,7 @@ def train(
     epochs : int
         Passes over the data.
     batch : int
-        Samples per step; the last step of an epoch takes what is left.
+        Samples per step at most; all steps of an epoch take the same number, or one less.
     every : int, optional
         Keep every so many steps; the first and the last are always kept. Default: about 200 checkpoints in all.
     seed : int

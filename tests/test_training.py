@@ -368,9 +368,9 @@ def test_a_diverging_training_stops_and_keeps_what_it_has(optimizer: str, tmp_pa
 def test_a_network_that_fails_in_train_mode_is_explained(tmp_path: Path) -> None:
     objective = ls.Objective(noisy(), nn.CrossEntropyLoss(), points(31))
     with pytest.raises(
-        ls.InputError, match=r"train mode at step 1, on a mini-batch of torch.float64 \(1, 4\).*ValueError"
+        ls.InputError, match=r"train mode at step 0, on a mini-batch of torch.float64 \(1, 4\).*ValueError"
     ):
-        ls.train(objective, epochs=1, batch=30, path=tmp_path / "run.h5")
+        ls.train(objective, epochs=1, batch=1, path=tmp_path / "run.h5")
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def train(
         ),
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the data. Default: 10")] = None,
-    batch: Annotated[int | None, typer.Option(help="Samples per step. Default: 64")] = None,
+    batch: Annotated[int | None, typer.Option(help="Samples per step, at most. Default: 64")] = None,
     every: Annotated[
         int | None, typer.Option(help="Record every so many steps. Default: about 200 checkpoints in all.")
     ] = None,
