@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from landscape.errors import ComputeError, InputError, LandscapeError
     from landscape.estimators import diagonal, frobenius_norm, layer_traces, trace
     from landscape.function_operator import from_function
-    from landscape.geometry import LinearPath, Plane
+    from landscape.geometry import BezierPath, LinearPath, Plane, PolygonalPath, SphericalPath
     from landscape.layerwise import layer_densities
     from landscape.objective import Objective
     from landscape.parallel import ProcessGrid
@@ -96,6 +96,9 @@ _MODULE_OF = {
     "Checkpoint": "landscape.records",
     "Plane": "landscape.geometry",
     "LinearPath": "landscape.geometry",
+    "SphericalPath": "landscape.geometry",
+    "BezierPath": "landscape.geometry",
+    "PolygonalPath": "landscape.geometry",
     "loss_surface": "landscape.surface",
     "loss_profile": "landscape.profile",
     "Surface": "landscape.records",
@@ -151,6 +154,9 @@ __all__ = [
     "Checkpoint",
     "Plane",
     "LinearPath",
+    "SphericalPath",
+    "BezierPath",
+    "PolygonalPath",
     "loss_surface",
     "Surface",
     "loss_profile",

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from functools import cached_property
+from numbers import Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from landscape.errors import InputError
 from landscape.geometry.arc_length import ArcLength
 from landscape.geometry.products import dot, norm
 
@@ -68,13 +71,13 @@ class Combination(ABC):
         """
         first, *others = self.anchors()
         result, origin = np.zeros(len(first)), first.astype(float)
-        for rate, anchor in zip(self._direction(self.arc.parameter(float(s)))[1:], others, strict=True):
+        for rate, anchor in zip(self._direction(self.arc.parameter(checked_share(s)))[1:], others, strict=True):
             result += rate * (anchor.astype(float) - origin)
         return result / norm(result)
 
     def shares_at(self, s: float) -> Array:
         """What each anchor counts at a share s of the length, (m,); beyond the ends, too."""
-        t = self.arc.parameter(float(s))
+        t = self.arc.parameter(checked_share(s))
         weights: Array = self.weights(np.array([t]))[0]
         beyond = s if s < 0 else s - 1 if s > 1 else 0.0
         return weights + beyond * self.length * self._direction(t) if beyond else weights
@@ -94,9 +97,13 @@ class Combination(ABC):
     @cached_property
     def arc(self) -> ArcLength:
         """Its length as a function of t."""
-        return ArcLength(lambda t: self._speed(self.rates(t)), self.breaks())
+        return ArcLength(self.speed, self.breaks())
 
-    def _speed(self, rates: Array) -> Array:
+    def speed(self, t: Array) -> Array:
+        """``|dtheta/dt|``, (T,) → (T,)."""
+        return self._size(self.rates(t))
+
+    def _size(self, rates: Array) -> Array:
         """Length of combinations of the differences, (T, m) → (T,)."""
         squares = np.einsum("tm,ml,tl->t", rates, self.gram, rates)
         return np.asarray(np.sqrt(np.maximum(squares, 0.0)))
@@ -107,12 +114,25 @@ class Combination(ABC):
         if corner is None:
             return self._smooth_direction(t)
         before, after = self._smooth_direction(corner - STEP), self._smooth_direction(corner + STEP)
-        size = float(self._speed((before + after)[None])[0])
+        size = float(self._size((before + after)[None])[0])
         # A curve that turns back on itself has no direction between both: it is the one onwards.
         return (before + after) / size if size > STANDSTILL else after
 
     def _smooth_direction(self, t: float) -> Array:
         rates = self.rates(np.array([t]))
-        if self._speed(rates)[0] <= STANDSTILL * self.length:
+        if self._size(rates)[0] <= STANDSTILL * self.length:
             rates = np.diff(self.weights(np.array([max(t - STEP, 0.0), min(t + STEP, 1.0)])), axis=0)
-        return np.asarray(rates[0] / self._speed(rates)[0])
+        return np.asarray(rates[0] / self._size(rates)[0])
+
+
+def checked_share(s: Any) -> float:
+    """Return a position along a path as a number.
+
+    Raises
+    ------
+    InputError
+        If it is none, or not finite.
+    """
+    if np.ndim(s) or not isinstance(s, Real | np.ndarray) or not math.isfinite(s):
+        raise InputError(f"s must be one finite number, the share of the path's length, not {s!r}")
+    return float(s)

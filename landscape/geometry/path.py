@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path as File
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from landscape.errors import InputError
-from landscape.geometry.combination import STANDSTILL, Combination
+from landscape.geometry.combination import STANDSTILL, Combination, checked_share
 from landscape.geometry.directions import orthonormal
 from landscape.geometry.ends import Ends, buffers_between, checked_names, two_ends
 from landscape.geometry.layout import Layout, layout_of
@@ -64,15 +64,13 @@ class Path(Combination):
         names: Sequence[str] = DEFAULT_NAMES,
         controls: Any = None,
         source: str = "",
-        fit_loss: Any = (),
-        provenance: Mapping[str, Any] | None = None,
     ) -> None:
         self.names = checked_names(names)
         self.ends: Ends = two_ends(a, b, self.names)
         self.controls = _controls(controls, self.ends[0], self.layout)
         self.source = source
-        self.fit_loss = np.asarray(fit_loss, float)
-        self.provenance = dict(provenance or {})
+        self.fit_loss = np.zeros(0)
+        self.provenance: dict[str, Any] = {}
 
     @property
     def n(self) -> int:
@@ -94,7 +92,7 @@ class Path(Combination):
 
         Whole numbers are those of the nearer end; beyond an end all stay as they are there.
         """
-        return buffers_between(self.ends, s)
+        return buffers_between(self.ends, checked_share(s))
 
     def plane(self, across: Any = None) -> Plane:
         """The plane of both ends and the control point that is farthest from the line between them.
@@ -163,7 +161,7 @@ class Path(Combination):
         """
         if self._control is None:
             return np.zeros((0, 2))
-        weights = np.array([self.shares_at(float(one)) for one in np.atleast_1d(s)])
+        weights = np.array([self.shares_at(one) for one in np.atleast_1d(s)])
         return np.asarray(np.einsum("pm,mc->pc", weights, self._placed), float)
 
     def aligned(self, layout: Layout) -> Path:
@@ -217,6 +215,9 @@ class Path(Combination):
 
     def record(self) -> ControlPoints:
         """The path as a record, which :meth:`of` makes a path of again."""
+        return self._record(np.zeros(0))
+
+    def _record(self, origin: NDArray[Any]) -> ControlPoints:
         first, second = self.ends
         return ControlPoints(
             path=self.kind,
@@ -224,6 +225,7 @@ class Path(Combination):
             end_names=np.array(self.names),
             end_points=np.stack([first.theta, second.theta]),
             controls=self.controls,
+            origin=origin,
             first_buffers=dict(first.buffers),
             second_buffers=dict(second.buffers),
             parameters={name: list(shape) for name, shape in zip(first.names, first.shapes, strict=True)},
@@ -277,15 +279,21 @@ class Path(Combination):
 
     @cached_property
     def _control(self) -> Checkpoint | None:
+        return self._bending_point()
+
+    def _bending_point(self) -> Checkpoint | None:
         """The control point that is farthest from the line between the ends; None if none is away from it."""
         gram = self.gram
-        inner = list(range(1, len(self.controls) + 1))
-        heights = [gram[one, one] - gram[one, -1] ** 2 / gram[-1, -1] for one in inner]
-        if not inner or max(heights) <= STANDSTILL**2 * gram[-1, -1]:
+        heights = [gram[one, one] - gram[one, -1] ** 2 / gram[-1, -1] for one in range(1, len(self.controls) + 1)]
+        if max(heights, default=0.0) <= STANDSTILL**2 * gram[-1, -1]:
             return None
-        place = int(np.argmax(heights))
-        first = self.ends[0]
-        return Checkpoint(self.controls[place].astype(float), self.buffers(0.5), first.names, first.shapes)
+        first, place = self.ends[0], int(np.argmax(heights))
+        return Checkpoint(
+            self.controls[place].astype(float),
+            self.buffers(self.arc.share((place + 1) / (len(self.controls) + 1))),
+            first.names,
+            first.shapes,
+        )
 
     @cached_property
     def _placed(self) -> Array:
@@ -340,7 +348,7 @@ class LinearPath(Path):
 
     def shares_at(self, s: float) -> Array:
         """As for every path, without a rounding on the way from s to t."""
-        weights: Array = self.weights(np.array([float(s)]))[0]
+        weights: Array = self.weights(np.array([checked_share(s)]))[0]
         return weights
 
 
@@ -348,6 +356,12 @@ def end_names(record: ControlPoints) -> tuple[str, str]:
     """Return the names of the ends of a recorded path."""
     first, second = record.end_names
     return str(first), str(second)
+
+
+def evenly_between(a: Any, b: Any, count: int, names: Sequence[str] = DEFAULT_NAMES) -> Array:
+    """Return so many points on the straight line between two others, evenly spaced, (count, n) float64."""
+    line = LinearPath(a, b, names=names)
+    return np.stack([line.point(number / (count + 1)) for number in range(1, count + 1)])
 
 
 def _controls(given: Any, end: Checkpoint, layout: Layout) -> NDArray[Any]:

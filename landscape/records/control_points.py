@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
+from landscape.errors import InputError
 from landscape.records.record import Array, Record
 
 
@@ -55,3 +57,15 @@ class ControlPoints(Record):
     length: float = float("nan")
     fit_loss: Array = field(default_factory=lambda: np.zeros(0))
     provenance: dict[str, Any] = field(default_factory=dict)
+
+    def plot(self, path: str | Path | None = None, **options: Any) -> NoReturn:
+        """Refuse: what is found along a path can be drawn.
+
+        Raises
+        ------
+        InputError
+        """
+        raise InputError(
+            "a path has no picture of its own: compute what lies along it, landscape.interpolate(objective, path), and "
+            "draw that"
+        )
