@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from landscape import bridges, optim, render
     from landscape._load import load
+    from landscape.connectivity import connectivity
     from landscape.curvature import (
         BlockDiagonal,
         EmpiricalFisher,
@@ -25,12 +26,14 @@ if TYPE_CHECKING:
     from landscape.errors import ComputeError, InputError, LandscapeError
     from landscape.estimators import diagonal, frobenius_norm, layer_traces, trace
     from landscape.function_operator import from_function
-    from landscape.geometry import BezierPath, LinearPath, Plane, PolygonalPath, SphericalPath
+    from landscape.geometry import BezierPath, LinearPath, Plane, PolygonalPath, SphericalPath, align
+    from landscape.interpolation import interpolate
     from landscape.layerwise import layer_densities
     from landscape.objective import Objective
     from landscape.parallel import ProcessGrid
     from landscape.profile import loss_profile
     from landscape.records import (
+        AlignedCheckpoint,
         Checkpoint,
         Connectivity,
         DensitySeries,
@@ -95,6 +98,8 @@ _MODULE_OF = {
     "Trajectory": "landscape.trajectory",
     "Checkpoint": "landscape.records",
     "Plane": "landscape.geometry",
+    "align": "landscape.geometry",
+    "AlignedCheckpoint": "landscape.records",
     "LinearPath": "landscape.geometry",
     "SphericalPath": "landscape.geometry",
     "BezierPath": "landscape.geometry",
@@ -103,7 +108,9 @@ _MODULE_OF = {
     "loss_profile": "landscape.profile",
     "Surface": "landscape.records",
     "Profile": "landscape.records",
+    "interpolate": "landscape.interpolation",
     "PathProfile": "landscape.records",
+    "connectivity": "landscape.connectivity",
     "Connectivity": "landscape.records",
     "load": "landscape._load",
     "ProcessGrid": "landscape.parallel",
@@ -153,6 +160,8 @@ __all__ = [
     "Trajectory",
     "Checkpoint",
     "Plane",
+    "align",
+    "AlignedCheckpoint",
     "LinearPath",
     "SphericalPath",
     "BezierPath",
@@ -161,7 +170,9 @@ __all__ = [
     "Surface",
     "loss_profile",
     "Profile",
+    "interpolate",
     "PathProfile",
+    "connectivity",
     "Connectivity",
     "load",
     "render",

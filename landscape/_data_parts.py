@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from landscape._data import Batch
-from landscape._evaluation import Evaluator
+from landscape._evaluation import Evaluator, Watch
 from landscape.objective import Objective
 
 Array = NDArray[np.float64]
@@ -62,10 +62,21 @@ class PartLosses:
         else:
             self.weights = np.array([group.denominator for group in evaluator._groups if group.counted])
 
-    def at(self, theta: Tensor, buffers: Mapping[str, Tensor] | None = None) -> tuple[list[float], list[float]]:
-        """Loss with metrics, and the losses of the parts; NaN or inf where there is no value."""
+    def at(
+        self, theta: Tensor, buffers: Mapping[str, Tensor] | None = None, watch: Watch | None = None
+    ) -> tuple[list[float], list[float]]:
+        """Loss with metrics, and the losses of the parts; NaN or inf where there is no value.
+
+        Someone else may watch the same pass.
+        """
+
+        def see(output: Any, batch: Batch, numerator: float, counted: bool) -> None:
+            self._see(output, batch, numerator, counted)
+            if watch is not None:
+                watch(output, batch, numerator, counted)
+
         self._of_samples.clear()
-        self._evaluator.watch = self._see
+        self._evaluator.watch = see
         try:
             found = self._evaluator.evaluate(theta, buffers)
         finally:

@@ -32,6 +32,8 @@ KEPT_BYTES = 31 * 2**20
 TOLERANCE = 100.0
 
 Buffers = Mapping[str, Tensor]
+# Sees output, batch, numerator of the loss and whether the batch counts, of every group of a pass.
+Watch = Callable[[Any, Batch, float, bool], None]
 
 
 @dataclass
@@ -93,8 +95,7 @@ class Evaluator:
         # What is known to be a mean over samples; the other metrics are computed for each micro-batch.
         self._separate = set(self.names)
         self._checks = 0
-        # Sees output, batch, numerator of the loss and whether the batch counts, of every pass.
-        self.watch: Callable[[Any, Batch, float, bool], None] | None = None
+        self.watch: Watch | None = None
         network = objective._network
         self._scope = network.scope
         self._module = copy.deepcopy(network.module)

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from landscape._arguments import check_whole
+from landscape._chains import Parts, Progress, in_chains
 from landscape.curvature import Hessian, Operator
 from landscape.eigen import settings_for, solve, start_vectors
 from landscape.errors import InputError
 from landscape.objective import Objective
 from landscape.parallel import ProcessGrid
-from landscape.parallel.tasks import share_tasks
 from landscape.records import DensitySeries, EigenSeries, SpectralDensity
 from landscape.records.parts import record_from, record_parts
 from landscape.spectrum import spectral_density
@@ -26,10 +26,6 @@ from landscape.trajectory import Trajectory
 # Checkpoints per chain: its first start is cold, so that a longer chain saves products and a shorter one occupies more
 # ranks. Part of the configuration, never a function of the number of ranks.
 CHAIN = 8
-
-Progress = Callable[[int, int, str], None]
-# A record's arrays, and its numbers and texts: what a rank sends and a state keeps.
-Parts = tuple[dict[str, NDArray[Any]], dict[str, Any]]
 
 
 def eigenpairs_along(
@@ -236,39 +232,12 @@ class _Along:
         state = RunState.of(state, configuration)
         self.first.prepare()  # the way to compute products is chosen by the first rank for all of them
         alone = self.grid.alone()
-        found: dict[int, list[Parts]] = {}
-        done, resumed = 0, 0
 
-        def tell(number: int) -> None:
-            nonlocal done
-            done += number
-            if progress is not None and self.grid.rank == 0:
-                progress(done, len(self.indices), "")
+        def at(index: int, carried: Any) -> tuple[Parts, Any]:
+            return compute(self.first.of(self.first.objective.on(alone).at(self.run[index])), carried)
 
-        def work(task: int) -> tuple[int, int, list[Parts]]:
-            part = None if state is None else state.child(f"chain-{task:04d}")
-            results, carried = ([], None) if part is None else _restored(part)
-            earlier = len(results)
-            tell(earlier)
-            for index in self.chains[task][earlier:]:
-                here = self.first.of(self.first.objective.on(alone).at(self.run[index]))
-                result, carried = compute(here, carried)
-                results.append(result)
-                if part is not None:
-                    _save(part, results, carried)
-                tell(1)
-            return self.grid.rank, earlier, results
-
-        def finished(task: int, result: tuple[int, int, list[Parts]]) -> None:
-            nonlocal resumed
-            rank, earlier, found[task] = result
-            resumed += earlier
-            if rank != self.grid.rank:
-                tell(len(found[task]))
-
-        share_tasks(range(len(self.chains)), work, self.grid.world, finished)
-        found, resumed = self.grid.world.broadcast_object((found, resumed))
-        results = [one for task in sorted(found) for one in found[task]]
+        found, resumed = in_chains(self.chains, at, self.grid, state, progress)
+        results = [one for chain in found for one in chain]
         seconds = time.monotonic() - started
         cost = self._gradient_equivalents(results, alone) if self.grid.rank == 0 else 0.0
         seconds, cost = self.grid.world.broadcast_object((seconds, cost))
@@ -317,27 +286,6 @@ def chosen_checkpoints(number: int, every: int) -> list[int]:
     [0, 5, 10, 11]
     """
     return sorted({*range(0, number, every), number - 1})
-
-
-def _save(part: RunState, results: Sequence[Parts], carried: Any) -> None:
-    """All results of a chain so far, and what goes on from the last one, in one file that is replaced."""
-    arrays = {f"{row}/{name}": array for row, (found, _) in enumerate(results) for name, array in found.items()}
-    if carried is not None:
-        arrays["carried"] = carried
-    products = sum(facts["products"] for _, facts in results)
-    part.replace(arrays, {"steps": products, "facts": [facts for _, facts in results]})
-
-
-def _restored(part: RunState) -> tuple[list[Parts], Any]:
-    """What :func:`_save` kept; nothing if there is nothing."""
-    for arrays, attributes in part.segments():
-        results: list[Parts] = [({}, facts) for facts in attributes["facts"]]
-        for name, array in arrays.items():
-            row, slash, field = name.partition("/")
-            if slash:
-                results[int(row)][0][field] = array
-        return results, arrays.get("carried")
-    return [], None
 
 
 def _filled(values: NDArray[Any], width: int, fill: Any) -> NDArray[Any]:

@@ -14,7 +14,7 @@ from torch import Tensor
 from landscape.errors import ComputeError
 from landscape.krylov.lanczos import BREAKDOWN, check_symmetric, rounding_seen
 from landscape.krylov.orthogonalization import Basis
-from landscape.krylov.ritz import RitzPairs, by_interest, kept_at_restart
+from landscape.krylov.ritz import OUTERMOST, RitzPairs, by_interest, kept_at_restart
 from landscape.parallel.rows import RowPartition
 
 Array = NDArray[np.float64]
@@ -336,7 +336,7 @@ class RestartedLanczos:
 
     @property
     def _ends(self) -> int:
-        return 2 if self.which == "both" else 1
+        return 2 if self.which in ("both", OUTERMOST) else 1
 
     def _append_start(self, shard: Tensor) -> None:
         """Add a start vector, or a fresh one if it lies in the space of those before it."""

@@ -13,6 +13,8 @@ Array = NDArray[np.float64]
 LEAST_ROOM = 5
 
 WHICH = ("largest", "smallest", "magnitude", "both")
+# The largest and the one smallest: one run finds them with hardly more products than it takes for the smallest alone.
+OUTERMOST = "outermost"
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,9 @@ def by_interest(values: Array, which: str) -> NDArray[np.intp]:
     Parameters
     ----------
     values : (m,) array
-    which : "largest", "smallest", "magnitude" or "both"
-        ``"both"`` takes the largest, the smallest, the second largest and so on.
+    which : "largest", "smallest", "magnitude", "both" or "outermost"
+        ``"both"`` takes the largest, the smallest, the second largest and so on; ``"outermost"`` the largest, the
+        smallest, and then the other largest.
 
     Returns
     -------
@@ -70,6 +73,8 @@ def by_interest(values: Array, which: str) -> NDArray[np.intp]:
         return descending
     if which == "magnitude":
         return np.argsort(-np.abs(values), kind="stable")
+    if which == OUTERMOST:
+        return np.concatenate([descending[:1], descending[1:][-1:], descending[1:-1]])
     order = np.empty_like(ascending)
     high = -(-len(values) // 2)
     # Both halves of one order, so that equal values are not taken twice.

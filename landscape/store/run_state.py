@@ -153,14 +153,14 @@ class RunState:
     def _start(self) -> None:
         """Create the folder, and drop what a killed process left unfinished in it."""
         len(self)
-        if self._parent is not None:
-            self._parent._write_header()
         self._write_header()
         for leftover in [*self.folder.glob(".segment-*.part"), *self._unreadable]:
             leftover.unlink(missing_ok=True)
         self._started = True
 
     def _write_header(self) -> None:
+        if self._parent is not None:
+            self._parent._write_header()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
