@@ -15,7 +15,7 @@ SIZE = "720p"  # of videos and of single frames
 start = zoo.build("digits-mlp", epochs=0)  # the network that all optimizers start from
 optimizers = {
     "sgd": {"lr": 0.05, "options": {"momentum": 0.9}},
-    "adam": {"lr": 0.003},
+    "adam": {"lr": 0.005},
     "prox_sgd": {"lr": 0.1, "options": {"l1": 5e-4}},
 }
 runs = [
@@ -53,4 +53,4 @@ render.frame(densities, folder / "spectrum.png", step=150, size=SIZE)
 render.video(surface, folder / "flyover.mp4", layout="flyover", **seen)
 
 # Everything on one page.
-render.report([*runs, surface, density, densities, *eigenvalues], folder / "report.html")
+render.report([*runs, surface, density, densities, *eigenvalues], folder / "report.html", title="Three optimizers")
