@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from landscape._arguments import check_positive, check_whole
 from landscape._ranks import refused_together
-from landscape.errors import InputError
+from landscape.errors import ComputeError, InputError
 from landscape.geometry.fast_relaxation import FastRelaxation
 from landscape.geometry.layout import layout_of
 from landscape.geometry.path import Path
-from landscape.geometry.point_loss import PointLoss, diverged, done_by_first_rank, undisturbed
+from landscape.geometry.point_loss import PointLoss, done_by_first_rank, undisturbed
 from landscape.geometry.products import dot, norm
 from landscape.objective import Objective
 from landscape.parallel.tasks import share_tasks
@@ -194,9 +194,12 @@ class _Band:
 
     def advance(self, found: dict[int, tuple[float, Array]], progress: Progress | None) -> tuple[Array, bool]:
         """Take note of losses and gradients, and move; the images, and whether they moved."""
-        for row, (loss, gradient) in found.items():
+        for row, (loss, gradient) in sorted(found.items()):
             if not (math.isfinite(loss) and np.isfinite(gradient).all()):
-                raise diverged(f"at image {row} after {len(self.highest)} steps")
+                raise ComputeError(
+                    f"the loss became NaN or infinite at image {row} after {len(self.highest)} steps: look at the "
+                    "straight line with landscape.interpolate, and begin elsewhere with start=path"
+                )
             self._losses[row], self._gradients[row] = loss, gradient
         if not self.highest:
             self._scale = max(norm(one) for one in self._gradients)

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from landscape._arguments import check_whole
 from landscape._data import Batch
 from landscape._ranks import refused_together
-from landscape.errors import InputError
+from landscape.errors import ComputeError, InputError
 from landscape.geometry.ends import buffers_between
 from landscape.geometry.layout import layout_of
 from landscape.geometry.path import Path
-from landscape.geometry.point_loss import PointLoss, diverged, done_by_first_rank, undisturbed
+from landscape.geometry.point_loss import PointLoss, done_by_first_rank, undisturbed
 from landscape.objective import Objective
 from landscape.records.control_points import ControlPoints
 
@@ -112,6 +112,11 @@ class _Training:
         """All steps, each with a mini-batch and a place of its own."""
         enough = self.walker.has_statistics
         steps = epochs * sum(1 for _ in filter(enough, self.objective.mini_batches(size, seed, 0)))
+        if not steps:
+            raise InputError(
+                "no mini-batch has the two samples that statistics of its own need: take a larger batch, more data, or "
+                "batchnorm='eval'"
+            )
         places = iter(_uniform(steps, seed))
         for epoch in range(epochs):
             for batch in filter(enough, self.objective.mini_batches(size, seed, epoch)):
@@ -144,7 +149,10 @@ class _Training:
         self.walker.move(theta, buffers_between(self.path.ends, place))
         loss, gradient = self.walker.of_batch(batch)
         if not (math.isfinite(loss) and bool(torch.isfinite(gradient).all())):
-            raise diverged(f"in step {len(self.losses)}, at t = {place:.3f}")
+            raise ComputeError(
+                f"the loss on the path became NaN or infinite in step {len(self.losses)}, at t = {place:.3f}: take "
+                "smaller steps, as with optimizer=lambda parameters: torch.optim.Adam(parameters, lr=0.001)"
+            )
         for weight, control in zip(weights[1:-1], self._controls, strict=True):
             for value, slope in zip(control, self.objective.variables(weight * gradient).values(), strict=True):
                 value.grad = slope

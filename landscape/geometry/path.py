@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from landscape.errors import InputError
-from landscape.geometry.combination import STANDSTILL, Combination, checked_share
-from landscape.geometry.directions import orthonormal
+from landscape.geometry.combination import Combination, checked_share
+from landscape.geometry.directions import DEPENDENT, orthonormal
 from landscape.geometry.ends import Ends, buffers_between, checked_names, two_ends
 from landscape.geometry.layout import Layout, layout_of
 from landscape.geometry.plane import Plane
@@ -63,12 +63,11 @@ class Path(Combination):
         *,
         names: Sequence[str] = DEFAULT_NAMES,
         controls: Any = None,
-        source: str = "",
     ) -> None:
         self.names = checked_names(names)
         self.ends: Ends = two_ends(a, b, self.names)
         self.controls = _controls(controls, self.ends[0], self.layout)
-        self.source = source
+        self.source = ""
         self.fit_loss = np.zeros(0)
         self.provenance: dict[str, Any] = {}
 
@@ -279,21 +278,24 @@ class Path(Combination):
 
     @cached_property
     def _control(self) -> Checkpoint | None:
-        return self._bending_point()
+        """What the path's plane goes through beside both ends; None if it lies on the line between them."""
+        point = self._bending_point()
+        if point is None:
+            return None
+        origin = self.ends[0].theta.astype(float)
+        along, towards = (self.ends[1].theta - origin) / self.distance, point.theta - origin
+        away = towards - along * dot(along, towards)
+        return point if norm(away) > 2 * DEPENDENT * norm(towards) else None
 
     def _bending_point(self) -> Checkpoint | None:
-        """The control point that is farthest from the line between the ends; None if none is away from it."""
-        gram = self.gram
-        heights = [gram[one, one] - gram[one, -1] ** 2 / gram[-1, -1] for one in range(1, len(self.controls) + 1)]
-        if max(heights, default=0.0) <= STANDSTILL**2 * gram[-1, -1]:
+        """The control point that is farthest from the line between the ends; None if there is none."""
+        if not len(self.controls):
             return None
+        gram = self.gram
+        heights = [gram[one, one] - gram[one, -1] ** 2 / gram[-1, -1] for one in range(1, len(gram) - 1)]
         first, place = self.ends[0], int(np.argmax(heights))
-        return Checkpoint(
-            self.controls[place].astype(float),
-            self.buffers(self.arc.share((place + 1) / (len(self.controls) + 1))),
-            first.names,
-            first.shapes,
-        )
+        share = self.arc.share((place + 1) / (len(self.controls) + 1))
+        return Checkpoint(self.controls[place].astype(float), self.buffers(share), first.names, first.shapes)
 
     @cached_property
     def _placed(self) -> Array:
@@ -332,7 +334,8 @@ class LinearPath(Path):
     kinds = ("linear",)
 
     def __init__(self, a: Any, b: Any, *, names: Sequence[str] = DEFAULT_NAMES) -> None:
-        super().__init__(a, b, names=names, source=f"straight line from {names[0]} to {names[1]}")
+        super().__init__(a, b, names=names)
+        self.source = f"straight line from {self.names[0]} to {self.names[1]}"
 
     @classmethod
     def _from(cls, record: ControlPoints, a: Checkpoint, b: Checkpoint) -> LinearPath:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from landscape._batch_norm import norms_of
 from landscape._data import Batch, batch_size, in_words
-from landscape.errors import ComputeError, InputError, LandscapeError
+from landscape.errors import InputError, LandscapeError
 from landscape.objective import Objective
 from landscape.parallel import Collectives
 from landscape.parallel.threads import one_thread
@@ -123,11 +123,3 @@ def done_by_first_rank(work: Callable[[], Result], ranks: Collectives) -> Result
     if failure is not None:
         raise failure
     return result
-
-
-def diverged(what: str) -> ComputeError:
-    """Return the error for a loss that is not finite any more."""
-    return ComputeError(
-        f"the loss on the path became NaN or infinite {what}: take smaller steps, as with optimizer=lambda parameters: "
-        "torch.optim.Adam(parameters, lr=0.001)"
-    )

@@ -107,8 +107,6 @@ class SphericalPath(Path):
         return np.asarray(np.sin((1 - t) * self.angle) / whole), np.asarray(np.sin(t * self.angle) / whole)
 
     def _bending_point(self) -> Checkpoint | None:
-        if self.angle < PARALLEL:
-            return None
         first = self.ends[0]
         return Checkpoint(self.point(0.5), buffers_between(self.ends, 0.5), first.names, first.shapes)
 
