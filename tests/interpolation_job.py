@@ -35,7 +35,7 @@ def digest(record: Any) -> str:
 def main() -> None:
     grid = ls.ProcessGrid.world()
     folder, kill_at = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else None
-    objectives = [zoo.build("digits-cnn", epochs=1, samples=90, seed=seed) for seed in (0, 1, 2)]
+    objectives = [zoo.build("digits-cnn", epochs=1, samples=60, seed=seed) for seed in (0, 1, 2)]
     rounded = 1 + 1e-7 * grid.rank  # as computed on another processor: the path of rank 0 counts
     ends = [
         ls.Checkpoint(
@@ -55,8 +55,8 @@ def main() -> None:
     profile = ls.interpolate(
         objectives[2],
         ls.LinearPath(ends[0], ends[1]),
-        points=7,
-        margin=0.2,
+        points=5,
+        margin=0.25,
         spectra=True,
         tol=0.5,
         pairs=2,

@@ -31,11 +31,11 @@ def test_a_quadratic_has_the_closed_form(seed: int, weight_decay: float) -> None
     rows = torch.cat([batch[0] for batch in objective._batches]).numpy()
     a, b = np.random.default_rng(seed + 5).standard_normal((2, 12))
     profile = ls.interpolate(
-        objective, ls.LinearPath(a, b), points=7, margin=0.4, spectra=True, pairs=3, pair_tol=1e-9, chain=2
+        objective, ls.LinearPath(a, b), points=5, margin=0.25, spectra=True, pairs=3, pair_tol=1e-9, chain=2
     )
     hessian = matrix + weight_decay * np.eye(12)
     d, s = b - a, profile.s
-    assert s[[0, 2, 8, -1]] == pytest.approx([-1 / 3, 0, 1, 4 / 3]) and len(s) == 11
+    assert s.tolist() == [-0.25, 0, 0.25, 0.5, 0.75, 1, 1.25]
     assert np.abs(profile.excess + 0.5 * s * (1 - s) * (d @ hessian @ d)).max() <= 1e-10
     assert profile.barrier == 0.0
     assert [profile.length, profile.distance] == pytest.approx([np.linalg.norm(d)] * 2)
@@ -44,12 +44,12 @@ def test_a_quadratic_has_the_closed_form(seed: int, weight_decay: float) -> None
     gradients = (thetas - best) @ matrix + weight_decay * thetas
     assert profile.slopes == pytest.approx(gradients @ u, rel=1e-10)
     assert profile.gradient_norms == pytest.approx(np.linalg.norm(gradients, axis=1), rel=1e-12)
-    assert profile.curvatures == pytest.approx(np.full(11, u @ hessian @ u), rel=1e-12)
+    assert profile.curvatures == pytest.approx(np.full(7, u @ hessian @ u), rel=1e-12)
     values, vectors = np.linalg.eigh(hessian)
-    assert profile.values == pytest.approx(np.tile(values[:-4:-1], (11, 1)), rel=1e-9)
-    assert profile.smallest == pytest.approx(np.full(11, values[0]), rel=1e-7)
+    assert profile.values == pytest.approx(np.tile(values[:-4:-1], (7, 1)), rel=1e-9)
+    assert profile.smallest == pytest.approx(np.full(7, values[0]), rel=1e-7)
     assert (profile.residuals <= 1e-9 * values[-1] * 1.001).all()
-    assert profile.tangent_overlap == pytest.approx(np.full(11, ((vectors[:, -3:].T @ u) ** 2).sum()), rel=1e-7)
+    assert profile.tangent_overlap == pytest.approx(np.full(7, ((vectors[:, -3:].T @ u) ** 2).sum()), rel=1e-7)
     assert np.abs(profile.end_overlap - 1).max() <= 1e-12
     for density in profile.densities:
         assert np.sort(density.nodes) == pytest.approx(values, rel=1e-8)
@@ -100,11 +100,11 @@ def another(objective: ls.Objective, seed: int) -> ls.Checkpoint:
 def test_points_are_those_of_the_objective(network: Any) -> None:
     objective, test, path = network
     before = objective._digest(), torch.random.get_rng_state()
-    options: dict[str, Any] = {"points": 5, "margin": 0.25, "test": test, "pairs": 2, "spectra": True, "tol": 0.3}
+    options: dict[str, Any] = {"points": 3, "margin": 0.5, "test": test, "pairs": 2, "spectra": True, "tol": 0.3}
     profile = ls.interpolate(objective, path, **options)
     assert objective._digest() == before[0] and torch.equal(torch.random.get_rng_state(), before[1])
-    assert profile.s.tolist() == [-0.25, 0, 0.25, 0.5, 0.75, 1, 1.25] and profile.batchnorm == "eval"
-    assert not profile.warm[[1, 5]].any() and profile.warm.sum() == 5
+    assert profile.s.tolist() == [-0.5, 0, 0.5, 1, 1.5] and profile.batchnorm == "eval"
+    assert profile.warm.tolist() == [True, False, True, False, True]
     for row, s in enumerate(profile.s):
         buffers = {name: torch.from_numpy(value) for name, value in path.buffers(s).items()}
         there = objective.at(path.point(s), buffers)
@@ -130,13 +130,34 @@ def test_points_are_those_of_the_objective(network: Any) -> None:
         overlap = ((vectors[:, -2:].T @ path.tangent(s)) ** 2).sum()
         assert profile.tangent_overlap[row] == pytest.approx(overlap, abs=1e-2)
     assert profile.end_loss.tolist() == [objective.at(end).loss() for end in path.ends]
-    assert profile.end_overlap[[1, 5], [0, 1]] == pytest.approx([1, 1]) and (profile.end_overlap <= 1 + 1e-9).all()
-    assert profile.end_overlap[1, 1] == pytest.approx(profile.end_overlap[5, 0])
-    assert profile.function_distances[[1, 5], [0, 1]].tolist() == [0, 0]
-    assert profile.function_distances[1, 1] == pytest.approx(profile.function_distances[5, 0])
-    outputs = [objective.at(end).output(objective.at(end).variables(), objective._batches[0][0]) for end in path.ends]
-    assert outputs[0].shape == (7, 3)
-    assert profile.end_names.tolist() == ["here", "there"] and profile.evaluations == 9
+    assert profile.end_overlap[[1, 3], [0, 1]] == pytest.approx([1, 1]) and (profile.end_overlap <= 1 + 1e-9).all()
+    assert profile.end_overlap[1, 1] == pytest.approx(profile.end_overlap[3, 0])
+    assert profile.function_distances[[1, 3], [0, 1]].tolist() == [0, 0]
+    assert profile.function_distances[1, 1] == pytest.approx(profile.function_distances[3, 0])
+    inputs = torch.cat([batch[0] for batch in objective._batches])
+    outputs = [there.output(there.variables(), inputs).detach() for there in map(objective.at, path.ends)]
+    apart = ((outputs[0] - outputs[1]) ** 2).sum(1).mean().sqrt().item()
+    assert profile.function_distances[1, 1] == pytest.approx(apart)
+    assert profile.end_names.tolist() == ["here", "there"] and profile.evaluations == 7
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_curved_path_is_walked_by_its_length(seed: int) -> None:
+    objective, matrix, best = quadratic(6, seed)
+    a, b, control = np.random.default_rng(seed).standard_normal((3, 6))
+    path = ls.BezierPath(a, b, control[None], names=("first", "last"))
+    path.fit_loss = np.array([3.0, 2.0, 1.0])
+    profile = ls.interpolate(objective, path, points=9, margin=0.125, pairs=1)
+    thetas = np.array([path.point(s) for s in profile.s])
+    assert profile.loss == pytest.approx(0.5 * np.einsum("pn,nm,pm->p", thetas - best, matrix, thetas - best))
+    steps = np.linalg.norm(np.diff(thetas, axis=0), axis=1)
+    assert profile.length > profile.distance and steps == pytest.approx(np.full(10, profile.length / 8), rel=0.2)
+    tangents = np.array([path.tangent(s) for s in profile.s])
+    assert profile.slopes == pytest.approx(np.einsum("pn,nm,pm->p", thetas - best, matrix, tangents))
+    assert profile.curvatures == pytest.approx(np.einsum("pn,nm,pm->p", tangents, matrix, tangents))
+    assert np.array_equal(profile.coordinates, path.coordinates(profile.s)) and profile.coordinates.shape == (11, 2)
+    assert profile.distances[:, 0] == pytest.approx(np.linalg.norm(thetas - a, axis=1))
+    assert (profile.path, profile.fit_loss.tolist()) == ("bezier", [3.0, 2.0, 1.0])
 
 
 def test_without_derivatives_and_spectra_there_are_none(network: Any, tmp_path: Path) -> None:
@@ -202,8 +223,9 @@ class CutShortError(Exception):
     pass
 
 
-def test_a_profile_that_was_cut_short_goes_on_with_the_same_bits(network: Any, tmp_path: Path) -> None:
-    objective, _, path = network
+def test_a_profile_that_was_cut_short_goes_on_with_the_same_bits(tmp_path: Path) -> None:
+    objective, _, best = quadratic(12, 3)
+    path = ls.LinearPath(best + 1, -best)
     options: dict[str, Any] = {"points": 4, "margin": 0.4, "pairs": 2, "spectra": True, "tol": 0.5, "chain": 1}
     totals: list[int] = []
     whole = ls.interpolate(objective, path, **options, progress=lambda done, total, _: totals.append(total))

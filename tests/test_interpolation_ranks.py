@@ -13,7 +13,7 @@ from tests.mpi_jobs import run_ranks
 
 pytestmark = pytest.mark.mpi
 JOB = str(Path(__file__).with_name("interpolation_job.py"))
-ITEMS = 9 + 2 + 2 + 9 + 9  # losses, ends, eigenpairs of the ends, of all points, densities
+ITEMS = 7 + 2 + 2 + 7 + 7  # losses, ends, eigenpairs of the ends, of all points, densities
 
 
 @pytest.fixture(scope="module")
