@@ -33,6 +33,18 @@ KINDS = {
         "loss along a line",
         "record.plot('figure.png'); record.s; record.loss; record.band(0.95)",
     ),
+    "path_profile": (
+        "loss and curvature on a path between two minima",
+        "record.plot('figure.png'); record.s; record.loss; record.barrier; record.densities",
+    ),
+    "connectivity": (
+        "barriers between all pairs of several minima",
+        "record.plot('figure.png'); record.barriers; record.distances; record.clusters(0.1)",
+    ),
+    "control_points": (
+        "path between two minima",
+        "path = landscape.geometry.Path.of(record); path.point(0.5); path.plane()",
+    ),
     "stability": (
         "sharpness along a training, beside what its optimizer bears",
         "record.plot('figure.png'); record.steps; record.ratio",
@@ -41,7 +53,9 @@ KINDS = {
 }
 
 # What a half-done run of a command counts; others count products.
-UNITS = {"surface": "points", "profile": "points", "train": "steps"}
+UNITS = {
+    "surface": "points", "profile": "points", "interpolate": "points", "connectivity": "ways", "train": "steps"
+}  # fmt: skip
 
 
 def info(

@@ -69,7 +69,10 @@ class PathJob(SourceJob):
         return {**super().configuration(), "minima": [point.digest() for point in self.places], **own}
 
     def checked(self, given: set[str]) -> Self:
-        """Refuse options that belong to other paths."""
+        """Refuse a minimum that is given twice, and options that belong to other paths."""
+        twice = [text for text, place in zip(self.minima, self.places, strict=True) if self.places.count(place) > 1]
+        if twice:
+            raise InputError(f"{twice[0]} is given twice, but nothing lies between a minimum and itself")
         for field, kinds in BELONGS.items():
             if field in given and kinds and self.path not in kinds:
                 raise InputError(f"--{field} belongs to --path {' or '.join(kinds)}, but the path is {self.path}")

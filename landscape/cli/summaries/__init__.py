@@ -14,6 +14,7 @@ _WORDS = {
     "Surface": ("surface", "surface_in_words"),
     "Profile": ("profile", "profile_in_words"),
     "PathProfile": ("path_profile", "path_profile_in_words"),
+    "ControlPoints": ("path_profile", "control_points_in_words"),
     "Connectivity": ("connectivity", "connectivity_in_words"),
     "Stability": ("stability", "stability_in_words"),
     "Trajectory": ("trajectory", "trajectory_in_words"),

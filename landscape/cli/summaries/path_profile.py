@@ -9,7 +9,7 @@ import numpy as np
 from landscape.cli.summaries.lines import STATISTICS, aligned, range_in_words
 
 if TYPE_CHECKING:
-    from landscape.records import PathProfile
+    from landscape.records import ControlPoints, PathProfile
 
 
 def path_profile_in_words(profile: PathProfile) -> list[str]:
@@ -32,6 +32,18 @@ def path_profile_in_words(profile: PathProfile) -> list[str]:
         ("trace", _densities_in_words(profile)),
         ("batch norm", STATISTICS.get(profile.batchnorm, "")),
         ("cost", f"loss at {profile.evaluations} points in {profile.seconds:.3g} s{_products_in_words(profile)}"),
+    ]
+    return aligned(rows)
+
+
+def control_points_in_words(path: ControlPoints) -> list[str]:
+    """Lines that state what a path is made of."""
+    rows = [
+        ("path", f"{path.path}{f': {path.path_source}' if path.path_source else ''}"),
+        ("from, to", ", ".join(str(name) for name in path.end_names)),
+        ("length", f"{path.length:.4g} in parameter space"),
+        ("control points", f"{len(path.controls)}, of {path.n} parameters each" if len(path.controls) else ""),
+        ("found", f"in {len(path.fit_loss)} steps" if len(path.fit_loss) else ""),
     ]
     return aligned(rows)
 
