@@ -17,15 +17,16 @@ from landscape.render.film_schedule import pixels
 from landscape.render.formats import write_whole
 
 if TYPE_CHECKING:
-    from landscape.records import DensitySeries, EigenSeries, SpectralDensity, Surface
+    from landscape.records import DensitySeries, EigenSeries, PathProfile, SpectralDensity, Surface
 
 
 def frame(
-    subject: Surface | Sequence[Surface] | DensitySeries,
+    subject: Surface | Sequence[Surface] | DensitySeries | PathProfile,
     path: str | os.PathLike[str] | None = None,
     *,
     step: float | None = None,
     layout: str | None = None,
+    surface: Surface | None = None,
     densities: DensitySeries | Sequence[tuple[int, SpectralDensity]] | None = None,
     eigenvalues: EigenSeries | Sequence[EigenSeries] | None = None,
     size: tuple[int, int] | str = (1920, 1080),
@@ -37,12 +38,12 @@ def frame(
 
     Parameters
     ----------
-    subject, layout, densities, eigenvalues, size, metric, log, title
+    subject, layout, surface, densities, eigenvalues, size, metric, log, title
         As for :func:`landscape.render.video`.
     path : path, optional
         Where to write the picture; it ends in .png.
     step : float, optional
-        Of the runs. Default: the last.
+        Of the runs; of a path, the share of its length. Default: the last.
 
     Returns
     -------
@@ -60,11 +61,11 @@ def frame(
     if path is not None and not str(path).lower().endswith(".png"):
         raise InputError(f"cannot write the frame {path}: the name must end in .png")
     options: dict[str, Any] = {
-        "densities": densities, "eigenvalues": eigenvalues, "size": pixels(size), "metric": metric, "log": log,
-        "title": title,
+        "surface": surface, "densities": densities, "eigenvalues": eigenvalues, "size": pixels(size), "metric": metric,
+        "log": log, "title": title,
     }  # fmt: skip
-    surface, layout, options = subject_of(subject, layout, options)
-    film = film_class(layout)(surface, **options)
+    chosen, layout, options = subject_of(subject, layout, options)
+    film = film_class(layout)(chosen, **options)
     steps = film.steps
     if step is not None and not steps[0] <= step <= steps[-1]:
         raise InputError(f"there is no step {step}: the film goes from step {steps[0]:g} to {steps[-1]:g}")

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from landscape.errors import InputError
 from landscape.render.film_schedule import check_runs, schedule
-
-if TYPE_CHECKING:
-    from landscape.records import Surface
 
 Image = NDArray[np.uint8]
 # Name → module of landscape.render, class, and what it shows.
@@ -22,6 +19,7 @@ LAYOUTS = {
     "flyover": ("flyover", "Flyover", "the landscape as a relief that turns, with the growing paths"),
     "spectrum": ("film_spectrum", "SpectrumFilm", "the eigenvalue density over the training, as a curve and as a map"),
     "compare": ("film_compare", "CompareFilm", "several runs, each with panels of its own"),
+    "path": ("film_path", "PathFilm", "from one minimum to the other, with loss, eigenvalues and place on the plane"),
 }
 
 
@@ -59,20 +57,20 @@ def film_class(layout: str) -> Any:
 
 
 def subject_of(subject: Any, layout: str | None, options: Mapping[str, Any]) -> tuple[Any, str, dict[str, Any]]:
-    """One surface or none, the layout, and the options with all densities.
+    """What is filmed, the layout, and the options with all densities.
 
     Parameters
     ----------
-    subject : Surface, sequence of Surface, DensitySeries or None
+    subject : Surface, sequence of Surface, DensitySeries, PathProfile or None
         Surfaces of one plane become one with all runs; a series of densities is a density option.
     layout : str or None
-        Default: "spectrum" of densities alone, "compare" of several surfaces, otherwise "trajectory".
+        Default: "spectrum" of densities alone, "compare" of several surfaces, "path" of a path, otherwise "trajectory".
     options : dict
         Of the film.
 
     Returns
     -------
-    surface : Surface or None
+    subject : Surface, PathProfile or None
     layout : str
     options : dict
 
@@ -82,6 +80,13 @@ def subject_of(subject: Any, layout: str | None, options: Mapping[str, Any]) -> 
         Surfaces of different models or planes, densities twice, or something else.
     """
     options = dict(options)
+    if is_path(subject):
+        if layout not in (None, "path"):
+            film_class(layout)
+            raise InputError(f"the layout {layout} does not show a path between two minima; the layout path does")
+        return subject, "path", options
+    if options.pop("surface", None) is not None:
+        raise InputError("surface= is the plane of a path between two minima; give what is filmed alone")
     series = hasattr(subject, "pieces")
     if series:
         if options.get("densities"):
@@ -90,6 +95,8 @@ def subject_of(subject: Any, layout: str | None, options: Mapping[str, Any]) -> 
     several = isinstance(subject, Sequence) and not isinstance(subject, str)
     layout = layout or ("spectrum" if subject is None else "compare" if several else "trajectory")
     film_class(layout)
+    if layout == "path":
+        raise InputError("the layout path needs a path between two minima; landscape interpolate computes one")
     if several:
         from landscape.render.merging import merged
 
@@ -98,12 +105,20 @@ def subject_of(subject: Any, layout: str | None, options: Mapping[str, Any]) -> 
         raise InputError(f"the layout {layout} needs a surface with recorded runs; landscape surface computes one")
     if subject is not None and not hasattr(subject, "path_names"):
         kind = type(subject).__name__
-        raise InputError(f"a {kind} cannot be filmed; give a surface with recorded runs, or a series of densities")
+        raise InputError(
+            f"a {kind} cannot be filmed; give a surface with recorded runs, a series of densities, or a path between "
+            "two minima"
+        )
     return subject, layout, options
 
 
-def length_of(surface: Surface | None, layout: str, options: Mapping[str, Any]) -> int:
-    """How many frames a film will have, without making it.
+def is_path(subject: Any) -> bool:
+    """Whether something is a path between two minima."""
+    return hasattr(subject, "end_loss")
+
+
+def length_of(surface: Any, layout: str, options: Mapping[str, Any]) -> int:
+    """How many frames a film will have, without making it; its subject may also be a path.
 
     Raises
     ------

@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 
 from landscape.errors import ComputeError, InputError
 from landscape.render.encoder import VideoFile, check_speed, check_video_path, encoder, read_comment
-from landscape.render.film_layouts import AnyFilm, film_class, length_of, subject_of
+from landscape.render.film_layouts import AnyFilm, film_class, is_path, length_of, subject_of
 from landscape.render.film_schedule import check_size, pixels, sorted_densities, sorted_eigenvalues
 from landscape.render.video_formats import format_of
 
 if TYPE_CHECKING:
-    from landscape.records import DensitySeries, EigenSeries, SpectralDensity, Surface
+    from landscape.records import DensitySeries, EigenSeries, PathProfile, SpectralDensity, Surface
 
 Image = NDArray[np.uint8]
 Pixels = NDArray[np.uint32]
@@ -38,10 +38,11 @@ AHEAD = 3  # frames per worker that may wait for the encoder
 
 
 def video(
-    subject: Surface | Sequence[Surface] | DensitySeries,
+    subject: Surface | Sequence[Surface] | DensitySeries | PathProfile,
     path: str | os.PathLike[str],
     *,
     layout: str | None = None,
+    surface: Surface | None = None,
     densities: DensitySeries | Sequence[tuple[int, SpectralDensity]] | None = None,
     eigenvalues: EigenSeries | Sequence[EigenSeries] | None = None,
     frames: int | None = None,
@@ -53,22 +54,25 @@ def video(
     title: str | None = None,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> Path:
-    """Write a video of a training: MP4 (H.264), WebM (VP9) or GIF.
+    """Write a video of a training, or of a path between two minima: MP4 (H.264), WebM (VP9) or GIF.
 
     The same call gives the same bytes, with any number of workers. A file that was written by the same call is left
     as it is; any other file there is replaced.
 
     Parameters
     ----------
-    subject : Surface, sequence of Surface, or DensitySeries
-        A surface with at least one run; several surfaces of one plane, with the runs of all; or densities alone.
+    subject : Surface, sequence of Surface, DensitySeries, or PathProfile
+        A surface with at least one run; several surfaces of one plane, with the runs of all; densities alone; or a path
+        between two minima.
     path : path
         Ends in .mp4, .webm or .gif.
     layout : str, optional
         "trajectory": the landscape with the runs and what is known along them. "flyover": the landscape as a relief
         that turns. "spectrum": the eigenvalue density over the training, as a curve and as a map. "compare": several
-        runs, each with panels of its own. Default: "trajectory"; "spectrum" of densities alone, "compare" of several
-        surfaces.
+        runs, each with panels of its own. "path": from one minimum to the other. Default: "trajectory"; "spectrum" of
+        densities alone, "compare" of several surfaces, "path" of a path.
+    surface : Surface, optional
+        Of a path: that of its plane, ``path.plane()``, on which the film shows the place, too.
     densities : DensitySeries or list of (int, SpectralDensity), optional
         Eigenvalue densities at steps of the runs; ``"run"`` in the provenance of one names its run.
     eigenvalues : EigenSeries or sequence of them, optional
@@ -117,17 +121,17 @@ def video(
     check_rate(fps)
     check_speed(shape, fps)
     options: dict[str, Any] = {
-        "densities": densities, "eigenvalues": eigenvalues, "frames": frames, "size": size, "metric": metric,
-        "log": log, "title": title,
+        "surface": surface, "densities": densities, "eigenvalues": eigenvalues, "frames": frames, "size": size,
+        "metric": metric, "log": log, "title": title,
     }  # fmt: skip
     comment = comment_of(configuration(subject, layout=layout, fps=fps, **options))
     if read_comment(path) == comment:
         return path
-    surface, layout, options = subject_of(subject, layout, options)
-    film = film_class(layout)(surface, **options)
+    chosen, layout, options = subject_of(subject, layout, options)
+    film = film_class(layout)(chosen, **options)
     with VideoFile(path, film.size, fps, comment, lambda: colors_of(film)) as file:
         workers = min(int(workers), len(film))
-        drawn = _drawn_here(film) if workers == 1 else _drawn_by_workers(film, (surface, layout, options), workers)
+        drawn = _drawn_here(film) if workers == 1 else _drawn_by_workers(film, (chosen, layout, options), workers)
         for done, frame in enumerate(drawn, 1):
             file.write(frame)
             if progress is not None:
@@ -136,9 +140,10 @@ def video(
 
 
 def configuration(
-    subject: Surface | Sequence[Surface] | DensitySeries | None,
+    subject: Surface | Sequence[Surface] | DensitySeries | PathProfile | None,
     *,
     layout: str | None = None,
+    surface: Surface | None = None,
     densities: DensitySeries | Sequence[tuple[int, SpectralDensity]] | None = None,
     eigenvalues: EigenSeries | Sequence[EigenSeries] | None = None,
     frames: int | None = None,
@@ -155,27 +160,35 @@ def configuration(
     InputError
         As :func:`video`, where no drawing is needed to know.
     """
-    asked: dict[str, Any] = {"densities": densities, "eigenvalues": eigenvalues, "frames": frames}
-    surface, layout, options = subject_of(subject, layout, asked)
+    asked: dict[str, Any] = {
+        "surface": surface, "densities": densities, "eigenvalues": eigenvalues, "frames": frames,
+    }  # fmt: skip
+    chosen, layout, options = subject_of(subject, layout, asked)
     check_size(size)
     check_rate(fps)
+    look = {
+        "look": LOOK, "layout": layout, "frames": length_of(chosen, layout, options), "fps": float(fps),
+        "size": f"{size[0]}x{size[1]}", "metric": metric, "log": log, "title": title,
+    }  # fmt: skip
+    if is_path(chosen):
+        plane = None if surface is None else record_digest(surface)
+        return {**look, "path_sha256": record_digest(chosen), "surface_sha256": plane}
+    return {**look, **_of_training(chosen, options, eigenvalues)}
+
+
+def _of_training(
+    surface: Surface | None, options: Mapping[str, Any], eigenvalues: EigenSeries | Sequence[EigenSeries] | None
+) -> dict[str, Any]:
+    """What the video of a training depends on beside its look."""
     runs = surface.paths if surface is not None else ()
     moments = sorted_densities(options["densities"], runs)
     losses = [getattr(options["densities"], name) for name in ("loss", "losses") if hasattr(options["densities"], name)]
     followed = sorted_eigenvalues(eigenvalues, runs, surface.n if surface is not None else 0)
     return {
-        "look": LOOK,
-        "layout": layout,
         "surface_sha256": None if surface is None else record_digest(surface),
         "densities": [f"{moment.step}:{record_digest(moment.density)}:{moment.run}" for moment in moments],
         "losses_sha256": hashlib.sha256(b"".join(part.tobytes() for part in losses)).hexdigest() if losses else None,
         "eigenvalues": [record_digest(one.series) for one in followed],
-        "frames": length_of(surface, layout, options),
-        "fps": float(fps),
-        "size": f"{size[0]}x{size[1]}",
-        "metric": metric,
-        "log": log,
-        "title": title,
     }
 
 
@@ -286,9 +299,9 @@ def _with_changes(still: Image, where: Pixels, pixels: Pixels) -> Image:
 _films: list[AnyFilm] = []  # the one of this worker
 
 
-def _start_worker(surface: Surface | None, layout: str, options: dict[str, Any]) -> None:
+def _start_worker(subject: Any, layout: str, options: dict[str, Any]) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    _films.append(film_class(layout)(surface, **options))
+    _films.append(film_class(layout)(subject, **options))
 
 
 def _end_with_parent() -> None:

@@ -9,16 +9,12 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from matplotlib.colors import LogNorm
-from matplotlib.patches import Rectangle
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator
 from numpy.typing import NDArray
 
 from landscape.errors import InputError
 from landscape.records.displaying import is_spread
 from landscape.render import theme
-from landscape.render.density_figure import FLOOR, OPERATORS
-from landscape.render.eigenvalue_scale import cell_edges, eigenvalue_axis
 from landscape.render.formats import check_suffix
 from landscape.render.numerals import count, number, plural
 from landscape.render.path_curves import (
@@ -40,8 +36,7 @@ from landscape.render.path_curves import (
     span_of,
 )
 from landscape.render.path_density import EigenvalueMap, densities_of
-from landscape.render.plane_map import HATCH
-from landscape.render.series_figure import DENSITY
+from landscape.render.path_image import draw_eigenvalues, operators_of
 from landscape.render.value_axis import value_axis
 
 if TYPE_CHECKING:
@@ -269,24 +264,11 @@ def _draw_losses(page: _Page, records: Sequence[PathProfile], level: float, loga
 
 
 def _draw_eigenvalues(page: _Page, records: Sequence[PathProfile], found: EigenvalueMap) -> None:
-    norm, image = LogNorm(FLOOR, found.top), None
-    names = {OPERATORS.get(one.operator, one.operator) for r in records for one in densities_of(r) if one is not None}
+    image = None
     for axes, record in zip(page.images, records, strict=True):
-        axes.spines[["top", "right"]].set_visible(True)
-        eigenvalue_axis(axes, "y", found.limits, found.width, "symlog")
         axes.set_xlim(*page.span)
-        if len(record.lengths):
-            axes.add_patch(_hatched(axes, record))
-            cells = cell_edges(found.x, found.width, "symlog")
-            values, edges = found.image(record), cell_edges(record.s)
-            for index, density in enumerate(densities_of(record)):
-                if density is not None:
-                    axes.axvspan(edges[index], edges[index + 1], color="white", linewidth=0, zorder=0.5)
-            image = axes.pcolormesh(edges, cells, values, cmap=DENSITY, norm=norm, rasterized=True, linewidth=0)
-        axes.axhline(0, color=theme.FAINT, linewidth=0.6, zorder=1.5)
-        for curve in eigenvalue_curves(record):
-            axes.plot(record.s, curve.values, color="white", linewidth=1.7, alpha=0.55, zorder=2.9)
-        draw_curves(axes, record.s, eigenvalue_curves(record), 0.8, 3)
+        image = draw_eigenvalues(axes, record, found) or image
+    names = operators_of(records)
     where = f" of the {names.pop()}" if len(names) == 1 else ""
     page.name_rows(page.images, theme.shortened(f"eigenvalue λ{where}", theme.BODY, DENSITIES if where else LINES))
     lines = [pair for record in records for pair in key_handles(eigenvalue_curves(record), 1.2)]
@@ -295,14 +277,6 @@ def _draw_eigenvalues(page: _Page, records: Sequence[PathProfile], found: Eigenv
         _draw_bar(page, image, bar_share)
     if lines:
         page.key(page.images[-1], lines, 1.0 if image is None else 1 - bar_share - 0.19)
-
-
-def _hatched(axes: Axes, record: PathProfile) -> Rectangle:
-    """The ground of the densities that are not known, below the others."""
-    first, last = cell_edges(record.s)[[0, -1]]
-    hatched = Rectangle((first, 0), last - first, 1, transform=axes.get_xaxis_transform(), zorder=0, **HATCH)
-    hatched.set_hatch_linewidth(0.6)
-    return hatched
 
 
 def _draw_bar(page: _Page, image: Any, share: float) -> None:

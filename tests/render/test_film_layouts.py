@@ -265,7 +265,9 @@ def test_layouts_by_name():
         InputError, match=r"no layout 'movie'; choose one of:\n  trajectory .*\n  flyover .*\n  spectrum"
     ):
         film_class("movie")
-    assert {film_class(name).__name__ for name in LAYOUTS} == {"Film", "Flyover", "SpectrumFilm", "CompareFilm"}
+    assert {film_class(name).__name__ for name in LAYOUTS} == {
+        "Film", "Flyover", "SpectrumFilm", "CompareFilm", "PathFilm",
+    }  # fmt: skip
     assert subject_of(series(), None, {})[1] == "spectrum"
     assert subject_of(surface(), None, {})[1] == "trajectory"
     with pytest.raises(InputError, match="the densities are given twice"):

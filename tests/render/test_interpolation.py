@@ -139,8 +139,9 @@ def test_the_image_is_aligned_with_the_loss_and_is_the_density():
     mesh = next(one for one in image.collections if one.get_array() is not None and np.ndim(one.get_array()) == 2)
     shown = np.ma.filled(mesh.get_array(), np.nan)
     cells = mesh.get_coordinates()
-    middles = (cells[0, 1:, 0] + cells[0, :-1, 0]) / 2
-    assert np.allclose(middles, record.s)
+    edges = cells[0, :, 0]
+    assert (edges[0], edges[-1]) == (record.s[0], record.s[-1])
+    assert np.allclose(edges[1:-1], (record.s[1:] + record.s[:-1]) / 2)
     found = EigenvalueMap.of([record], len(shown))
     for index, density in enumerate(record.densities):
         sigma = 0.01 * density.magnitude
