@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from landscape.records.aligned_checkpoint import AlignedCheckpoint
 from landscape.records.checkpoint import Checkpoint
 from landscape.records.connectivity import Connectivity
 from landscape.records.control_points import ControlPoints
@@ -33,6 +34,7 @@ KINDS: dict[str, type[Any]] = {
 }
 
 __all__ = [
+    "AlignedCheckpoint",
     "Checkpoint",
     "Connectivity",
     "ControlPoints",
