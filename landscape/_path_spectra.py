@@ -164,7 +164,7 @@ def chains_from_ends(points: int, first: int, last: int, length: int) -> list[li
     Examples
     --------
     >>> chains_from_ends(12, 1, 10, 3)
-    [[1, 2, 3, 4], [5, 6, 7], [10, 9, 8], [0], [11]]
+    [[1, 2, 3], [4, 5, 6], [10, 9, 8, 7], [0], [11]]
     """
     inner = _cut(range(first + 1, last), length)
     chains = [[first, *(inner[0] if inner else [])], *inner[1:-1]]

@@ -96,7 +96,7 @@ def connectivity(
     >>> import landscape as ls, torch
     >>> objective = ls.Objective(torch.nn.Linear(2, 1), torch.nn.MSELoss(), (torch.eye(2), torch.zeros(2, 1)))
     >>> found = connectivity(objective, {"a": torch.zeros(3), "b": torch.ones(3), "c": torch.tensor([0.0, 1, 2])})
-    >>> found.barriers.max(), found.distances[0].round(3).tolist()
+    >>> float(found.barriers.max()), found.distances[0].round(3).tolist()
     (0.0, [0.0, 1.732, 2.236])
     """
     _check(objective, minima, path, align)

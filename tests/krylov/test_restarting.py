@@ -13,7 +13,7 @@ from scipy.stats import ortho_group
 
 from landscape.errors import ComputeError
 from landscape.krylov import WHICH, Basis, RestartedLanczos, gaussian
-from landscape.krylov.ritz import RitzPairs, by_interest, kept_at_restart
+from landscape.krylov.ritz import OUTERMOST, RitzPairs, by_interest, kept_at_restart
 from landscape.parallel import Serial
 from landscape.parallel.rows import RowPartition
 
@@ -83,6 +83,8 @@ def wanted(eigenvalues: Array, k: int, which: str) -> Array:
     ascending, n = np.sort(eigenvalues), len(eigenvalues)
     if which == "both":
         return ascending if 2 * k >= n else np.r_[ascending[:k], ascending[n - k :]]
+    if which == OUTERMOST:
+        return ascending[n - k :] if k == 1 else np.r_[ascending[:1], ascending[n - k + 1 :]]
     if which == "magnitude":
         return np.sort(np.sort(np.abs(eigenvalues))[n - k :])
     return ascending[:k] if which == "smallest" else ascending[n - k :]
@@ -93,7 +95,7 @@ def found(ritz: RitzPairs, count: int, which: str) -> Array:
     return np.sort(np.abs(values) if which == "magnitude" else values)
 
 
-@pytest.mark.parametrize("which", WHICH)
+@pytest.mark.parametrize("which", [*WHICH, OUTERMOST])
 @pytest.mark.parametrize("name", SPECTRA)
 def test_values_vectors_and_residuals(name: str, which: str) -> None:
     eigenvalues, k = SPECTRA[name], 5
@@ -113,7 +115,7 @@ def test_values_vectors_and_residuals(name: str, which: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-@pytest.mark.parametrize("which", WHICH)
+@pytest.mark.parametrize("which", [*WHICH, OUTERMOST])
 @pytest.mark.parametrize("name", EXHAUSTING)
 def test_all_copies_are_found_where_the_space_is_exhausted(name: str, which: str, dtype: torch.dtype) -> None:
     eigenvalues = EXHAUSTING[name]
