@@ -124,7 +124,7 @@ def _loss_and_gradient(path: Path, walker: PointLoss, images: Array, row: int) -
 
 
 def tangents(images: Array, losses: Array) -> Array:
-    """Unit tangents at the inner images of a band (Henkelman and Jónsson, 2000, equations 8 to 11).
+    """Unit tangents at the inner images of a band (Henkelman and Jónsson, 2000).
 
     Towards the neighbour with the higher loss; at a maximum or minimum both directions, weighted so that one turns into
     the other without a jump.
@@ -217,7 +217,7 @@ class _Band:
         return self.images, True
 
     def _forces(self) -> tuple[Array, Array]:
-        """Down the loss across the band, and of the springs along it: (k, n) each (equations 3, 4 and 12)."""
+        """Down the loss across the band, and of the springs along it: (k, n) each."""
         directions = tangents(self.images, self._losses)
         across, along = np.empty_like(directions), np.zeros_like(directions)
         top = int(np.argmax(self._losses[1:-1]))
@@ -226,7 +226,7 @@ class _Band:
             slope = dot(gradient, direction)
             across[row] = slope * direction - gradient
             if self.settings.climb and row == top:
-                # Up along the band, without springs (Henkelman, Uberuaga and Jónsson, 2000, equation 5).
+                # Up along the band, without springs (Henkelman, Uberuaga and Jónsson, 2000).
                 across[row] += slope * direction
             elif self.settings.spring is not None:
                 before, here, after = self.images[row : row + 3]
@@ -234,7 +234,7 @@ class _Band:
         return across, along
 
     def _space_evenly(self) -> None:
-        """Infinitely stiff springs (Draxler et al., 2018, section 3.1); the climbing image stays where it is."""
+        """Infinitely stiff springs (Draxler et al., 2018); the climbing image stays where it is."""
         if not self.settings.climb:
             self.images = evenly_spaced(self.images)
             return

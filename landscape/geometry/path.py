@@ -50,6 +50,7 @@ class Path(Combination):
     """
 
     kind: str
+    # What a subclass is called in files, and which class is called so.
     kinds: ClassVar[tuple[str, ...]] = ()
     of_kind: ClassVar[dict[str, type[Path]]] = {}
 
@@ -70,6 +71,9 @@ class Path(Combination):
         self.source = ""
         self.fit_loss = np.zeros(0)
         self.provenance: dict[str, Any] = {}
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self.source}, n = {self.n}>"
 
     @property
     def n(self) -> int:

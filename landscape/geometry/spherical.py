@@ -121,7 +121,7 @@ def _polar(ends: Ends, names: Sequence[str], origin: Array) -> tuple[tuple[float
                 f"{name} is the origin, from where it has no direction: use LinearPath, or another origin="
             )
     units = [vector / radius for vector, radius in zip(vectors, radii, strict=True)]
-    # Without cancellation at small and at large angles (Kahan, How futile are mindless assessments of roundoff, §12).
+    # Without cancellation at small and at large angles (Kahan's formula).
     angle = 2 * np.arctan2(norm(units[0] - units[1]), norm(units[0] + units[1]))
     if np.pi - angle < PARALLEL:
         raise InputError(

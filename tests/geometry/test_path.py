@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -122,6 +124,8 @@ def test_a_path_comes_back_from_its_file_bit_by_bit(tmp_path):
     a = checkpoint(0, mean=np.array([0.0, 2.0]), seen=np.array(10))
     b = checkpoint(1, mean=np.array([1.0, 4.0]), seen=np.array(30))
     for path in every_kind(a, b):
+        assert pickle.loads(pickle.dumps(path)).describe() == path.describe()  # noqa: S301  # as ranks do
+        assert str(path.n) in repr(path) and path.source in repr(path)
         path.fit_loss, path.provenance = np.array([2.0, 1.0]), {"seed": 3}
         record = ls.load(path.save(tmp_path / "path.h5"))
         assert type(record).__name__ == "ControlPoints" and record.length == path.length

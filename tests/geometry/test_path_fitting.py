@@ -55,7 +55,7 @@ def test_the_corner_of_a_quadratic_loss():
     assert np.linalg.norm(path.controls[0] - best) < 0.05 * np.linalg.norm(best - (a + b) / 2)
 
 
-@pytest.mark.parametrize("seeds", [(0, 1), (2, 3), (4, 5)])
+@pytest.mark.parametrize("seeds", [(0, 1), *(pytest.param(pair, marks=pytest.mark.slow) for pair in ((2, 3), (4, 5)))])
 def test_a_trained_path_avoids_the_barrier_between_two_networks(seeds):
     objectives = [zoo.build("digits-mlp", seed=seed, epochs=10) for seed in seeds]
     ends = max(one.loss() for one in objectives)
@@ -76,15 +76,15 @@ def test_batch_norm_uses_the_statistics_of_the_mini_batch():
     line = ls.LinearPath(objective, other)
     images, targets = (torch.cat([batch[side] for batch in case.data]) for side in (0, 1))
     losses = []
-    for s in np.linspace(0, 1, 2001):  # the place is not told, but somewhere the loss is that of the mini-batch
+    for s in np.linspace(0, 1, 201):  # the place is not told, but somewhere the loss is that of the mini-batch
         torch.nn.utils.vector_to_parameters(torch.from_numpy(line.point(s)), model.parameters())
         losses.append(float(case.loss(model(images), targets)))
     assert min(losses) <= one.fit_loss[0] <= max(losses)
-    assert np.abs(np.array(losses) - one.fit_loss[0]).min() < 1e-3
+    assert np.abs(np.array(losses) - one.fit_loss[0]).min() <= np.abs(np.diff(losses)).max() < 0.05
     kept = ls.BezierPath.fit(objective, objective, other, epochs=1, batch=23, seed=4, batchnorm="eval")
     assert kept.fit_loss[0] != one.fit_loss[0]
-    there = [objective.at(line.point(s)).loss() for s in np.linspace(0, 1, 2001)]
-    assert np.abs(np.array(there) - kept.fit_loss[0]).min() < 1e-3
+    there = [objective.at(line.point(s)).loss() for s in np.linspace(0, 1, 201)]
+    assert np.abs(np.array(there) - kept.fit_loss[0]).min() <= np.abs(np.diff(there)).max() < 0.05
     assert one.provenance["configuration"]["batchnorm"] == "batch"
     assert ls.BezierPath.fit(*ends_of_mlp(), epochs=1).provenance["configuration"]["batchnorm"] == "none"
 
