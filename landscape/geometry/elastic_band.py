@@ -86,17 +86,16 @@ def relaxed(start: Path, objective: Objective, settings: Settings, progress: Pro
         "batchnorm": walker.batchnorm,
     }
     facts = {"configuration": configuration, "grid": objective.grid.describe(), "converged": converged, "force": force}
-    return Path.of(
-        replace(
-            record,
-            path="band",
-            path_source=words,
-            controls=images[1:-1],
-            length=math.nan,
-            fit_loss=np.array(highest),
-            provenance=facts,
-        )
+    band = replace(
+        record,
+        path="band",
+        path_source=words,
+        controls=images[1:-1],
+        length=math.nan,
+        fit_loss=highest,
+        provenance=facts,
     )
+    return Path.of(band).aligned(start.layout)
 
 
 def _slide(path: Path, walker: PointLoss, settings: Settings, progress: Progress | None) -> tuple[Array, Array, float]:

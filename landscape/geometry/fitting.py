@@ -87,7 +87,7 @@ def fitted(
         "batchnorm": walker.batchnorm,
     }
     facts = {"configuration": configuration, "grid": objective.grid.describe()}
-    return cast(Kind, Path.of(replace(record, provenance=facts)))
+    return cast(Kind, Path.of(replace(record, provenance=facts)).aligned(start.layout))
 
 
 class _Training:

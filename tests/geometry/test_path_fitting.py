@@ -14,6 +14,7 @@ import landscape as ls
 from landscape import zoo
 from landscape.errors import ComputeError, InputError
 from landscape.geometry import Path
+from landscape.records import Checkpoint
 from tests.cases import cases, mlp, points
 
 
@@ -114,6 +115,31 @@ def test_the_same_seed_gives_the_same_bits_and_leaves_no_trace():
     assert all(torch.equal(case.model.state_dict()[name], value) for name, value in before.items())
     assert case.model.training == cases()["convolution and batch norm"].model.training
     assert all(value.grad is None for value in case.model.parameters())
+
+
+def test_ends_keep_their_order_of_parameters():
+    objective, a, b = ends_of_mlp()
+    names, shapes = objective.names[::-1], [tuple(shape) for shape in objective.shapes][::-1]
+    turned = [
+        Checkpoint(
+            np.concatenate([part.reshape(-1).numpy() for part in reversed(objective.variables(theta).values())]),
+            {},
+            names,
+            tuple(shapes),
+        )
+        for theta in (objective.theta, b)
+    ]
+    for found, expected in (
+        (ls.BezierPath.fit(objective, *turned, epochs=2), ls.BezierPath.fit(objective, a, b, epochs=2)),
+        (
+            ls.PolygonalPath.elastic_band(objective, *turned, images=2, steps=3, tol=1e-9),
+            ls.PolygonalPath.elastic_band(objective, a, b, images=2, steps=3, tol=1e-9),
+        ),
+    ):
+        assert found.layout.names == names and np.array_equal(found.ends[0].theta, turned[0].theta)
+        there = found.aligned(expected.layout)
+        assert there.controls == pytest.approx(expected.controls, abs=1e-12)
+        assert there.digest() == expected.digest() or found.kind == "band"
 
 
 def test_any_optimizer_and_a_report_of_every_step():
