@@ -272,8 +272,9 @@ class PathFilm(Stage):
             return
         buffer = np.asarray(self._canvas.buffer_rgba())
         box, height = self._image.bbox, self.size[1]
-        first, last = int(np.ceil(height - box.y1)) + 1, int(np.floor(height - box.y0)) - 1
-        left, right = int(np.ceil(box.x0)) + 1, int(np.floor(box.x1)) - 1
+        # All but the frame of the axes.
+        first, last = int(np.floor(height - box.y1)) + 1, int(np.ceil(height - box.y0)) - 1
+        left, right = int(np.floor(box.x0)) + 1, int(np.ceil(box.x1)) - 1
         self._place = first, last, left, right
         self._full: Image = buffer[first:last, left:right].copy()
         pale = PALE * 255 + (1 - PALE) * self._full[..., :3].astype(float)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 ABOVE, BELOW, LEFT, BAR = 40.0, 80.0, 62.0, 132.0  # pixels of a picture of 1080 lines around the map
+LINE, BESIDE = 36.0, 26.0  # height of a name, and what stands beside it
 NEAR = 1e-3  # of the distance of the ends: how far a point of the path may be from the anchor of its name
 STYLE = run_style(0)
 
@@ -73,7 +74,7 @@ class PlaneOfPath:
         draw_map(axes, surface, shown, 2.0)  # without numbers on its lines, for which it is too small
         axes.plot(*coordinates.T, color=SEAM, linewidth=4.4, alpha=0.75, zorder=3)
         axes.plot(*coordinates.T, color=STYLE.dark, linewidth=1.6, linestyle=(0, (2, 1.5)), zorder=3.5)
-        draw_anchors(axes, surface, SMALL)
+        draw_anchors(axes, _with_short_names(surface, width, height), SMALL)
         axes.set_xlim(surface.x[0], surface.x[-1])
         axes.set_ylim(surface.y[0], surface.y[-1])
         for index, (arrow, place, side) in enumerate((("→", y - 38, "top"), ("↑", y + height + 10, "bottom"))):
@@ -104,6 +105,21 @@ class PlaneOfPath:
         self._dot.set_transform(Affine2D().translate(*head))
         for artist in (self._seam, self._line, self._dot):
             artist.draw(renderer)
+
+
+def _with_short_names(surface: Surface, width: float, height: float) -> Surface:
+    """With names of anchors that do not meet: they are written towards the middle of a map of so many pixels."""
+    places = surface.anchor_coordinates * np.array([width / np.ptp(surface.x), height / np.ptp(surface.y)])
+    left = surface.anchor_coordinates[:, 0] <= (surface.x[0] + surface.x[-1]) / 2
+    apart = [
+        float(second[0] - first[0])
+        for first in places[left]
+        for second in places[~left]
+        if abs(second[1] - first[1]) < LINE
+    ]
+    room = (min(apart, default=300.0) / 2 - BESIDE) / 100
+    names = [theme.shortened(str(name), SMALL, room) for name in surface.anchor_names]
+    return replace(surface, anchor_names=np.array(names, str))
 
 
 def coordinates_on(record: PathProfile, surface: Surface) -> Array:
