@@ -255,7 +255,7 @@ def test_no_horizontal_scrolling(open_page, report, name):
 
 def test_strings_of_files_do_nothing(open_page, tmp_path, monkeypatch):
     monkeypatch.setattr("landscape.render.report_page.run_names.LONGEST", 1000)
-    path = render.report(everything(HOSTILE), tmp_path / "page.html", title=HOSTILE, labels=[HOSTILE] * 10)
+    path = render.report(everything(HOSTILE), tmp_path / "page.html", title=HOSTILE, labels=[HOSTILE] * 12)
     with open_page(path) as page:
         count = page.run("return document.querySelectorAll('.panel').length")
         for panel in range(count):

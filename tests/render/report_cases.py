@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from landscape.records import DensitySeries, EigenSeries, Profile, Stability
+from tests.render.path_cases import barriers
+from tests.render.path_cases import profile as path_between
 from tests.render.surface_cases import densities as bare_densities
 from tests.render.surface_cases import eigen_pairs, surface
 
@@ -87,6 +89,22 @@ def stability(word="SGD"):
     )  # fmt: skip
 
 
+def path_profile(word="SGD"):
+    found = path_between(points=9)
+    metrics = {word: found.metrics["accuracy"], "test_loss": found.loss, f"test_{word}": found.metrics["accuracy"]}
+    return replace(
+        found, path=word, path_source=word, end_names=np.array([word, word]), batchnorm=word, metrics=metrics,
+        words={**found.words, "operator": word}, provenance={**provenance(word), "parts": word},
+    )  # fmt: skip
+
+
+def connectivity(word="SGD"):
+    return barriers(
+        4, point_names=np.array([word] * 4), path=word, alignment=word, batchnorm=word, provenance=provenance(word),
+        point_metrics={word: np.ones(4)},
+    )  # fmt: skip
+
+
 def everything(word="SGD"):
     """One of every kind; their texts are the word."""
     found = surface(runs=2, n=N)
@@ -104,5 +122,5 @@ def everything(word="SGD"):
         replace(alone, method=word, memory=word, error=0.3, tol=0.1, provenance=provenance(word)),
         *(replace(one, provenance={"step": step, "run": word}) for step, one in ((0, first), (90, second))),
         density_series(word), eigen_pairs(n=N, which=word, operator=word, provenance=provenance(word)),
-        eigen_series(word), profile(word), stability(word),
+        eigen_series(word), profile(word), stability(word), path_profile(word), connectivity(word),
     ]  # fmt: skip

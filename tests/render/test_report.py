@@ -177,7 +177,7 @@ def test_nothing_is_loaded_and_only_our_scripts_run(tmp_path):
 
 
 def test_text_of_files_is_never_markup(tmp_path):
-    page = page_of(everything(HOSTILE), tmp_path, title=HOSTILE, labels=[f"{HOSTILE} {index}" for index in range(10)])
+    page = page_of(everything(HOSTILE), tmp_path, title=HOSTILE, labels=[f"{HOSTILE} {index}" for index in range(12)])
     plain = page_of(everything(), tmp_path)
     tags = [tag for tag, _ in page.elements]
     assert {"img", "b"} & set(tags) <= {"b"}  # the names of the files are bold
@@ -194,7 +194,7 @@ TURNING = "\u202e\u202d\u202a\u202b\u202c\u2066\u2067\u2068\u2069\u200e\u200f"
 
 def test_nothing_in_a_name_turns_the_text_behind_it(tmp_path):
     assert {unicodedata.category(one) for one in TURNING} == {"Cf"}
-    page = page_of(everything(f"SGD{TURNING}x\U0001f600"), tmp_path, title=TURNING, labels=[TURNING] * 10)
+    page = page_of(everything(f"SGD{TURNING}x\U0001f600"), tmp_path, title=TURNING, labels=[TURNING] * 12)
     raw = (tmp_path / "page.html").read_text(encoding="utf-8").split("</script>")
     everywhere = "".join(page.text) + json.dumps(page.data, ensure_ascii=False) + raw[0]
     everywhere += "".join(str(value) for _, values in page.elements for value in values.values())

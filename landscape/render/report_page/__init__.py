@@ -20,7 +20,7 @@ def report(
     labels: Sequence[str] | None = None,
     title: str | None = None,
 ) -> Path:
-    """Write a page that shows results together: surfaces, densities, eigenvalues, losses, profiles.
+    """Write a page that shows results together: surfaces, densities, eigenvalues, losses, profiles, paths.
 
     A slider moves all figures to one moment of the training. Densities that name their step (those of ``landscape
     spectrum --checkpoint run.h5``) become one figure that moves, too. Results of different networks get a section each.
@@ -30,7 +30,8 @@ def report(
     Parameters
     ----------
     records : record, recorded run, or sequence of them
-        Surface, SpectralDensity, DensitySeries, EigenPairs, EigenSeries, Profile, Stability, Trajectory.
+        Surface, SpectralDensity, DensitySeries, EigenPairs, EigenSeries, Profile, Stability, PathProfile,
+        Connectivity, Trajectory.
     path : path
         Where to write the page: .html.
     labels : sequence of str, optional

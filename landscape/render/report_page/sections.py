@@ -10,9 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from landscape.errors import InputError
-from landscape.records import DensitySeries, EigenPairs, EigenSeries, Profile, SpectralDensity, Stability, Surface
+from landscape.records import (
+    Connectivity,
+    DensitySeries,
+    EigenPairs,
+    EigenSeries,
+    PathProfile,
+    Profile,
+    SpectralDensity,
+    Stability,
+    Surface,
+)
 from landscape.render.density_figure import OPERATORS
 from landscape.render.numerals import count
+from landscape.render.report_page.connectivity_panel import connectivity_panel
 from landscape.render.report_page.curve_panels import (
     Placed,
     RecordedRun,
@@ -25,6 +36,7 @@ from landscape.render.report_page.curve_panels import (
 )
 from landscape.render.report_page.density_panels import film_panels, films, static_panel
 from landscape.render.report_page.panel import Panel
+from landscape.render.report_page.path_panels import path_panels
 from landscape.render.report_page.profile_panel import profile_panel
 from landscape.render.report_page.run_names import RunNames, short_labels
 from landscape.render.report_page.surface_panels import surface_panels
@@ -32,8 +44,11 @@ from landscape.render.report_page.surface_panels import surface_panels
 if TYPE_CHECKING:
     from landscape.records import PathOnSurface
 
-KNOWN = (Surface, SpectralDensity, DensitySeries, EigenPairs, EigenSeries, Profile, Stability)
+KNOWN = (
+    Surface, SpectralDensity, DensitySeries, EigenPairs, EigenSeries, Profile, Stability, PathProfile, Connectivity,
+)  # fmt: skip
 LENGTHS = ("steps", "values", "nodes", "s")  # what a record has at least one of
+OWN_LENGTHS: dict[type[Any], tuple[str, ...]] = {PathProfile: ("s",), Connectivity: ("point_names",)}
 CURVES = ("steps", "losses", "learning_rates", "name", "complete")
 
 
@@ -86,7 +101,8 @@ def sections(records: Sequence[Any], labels: Sequence[str]) -> list[Section]:
             raise InputError(
                 f"{name} is a {type(record).__name__}, which a report cannot show; it shows {kinds} and runs"
             )
-        if any(hasattr(record, one) and len(getattr(record, one)) == 0 for one in LENGTHS):
+        lengths = OWN_LENGTHS.get(type(record), LENGTHS)
+        if any(hasattr(record, one) and len(getattr(record, one)) == 0 for one in lengths):
             raise InputError(f"{name} is empty: there is nothing to show; leave it out, or compute it again")
     sizes = list(dict.fromkeys(int(getattr(record, "n", 0)) for record in records))
     known = [size for size in sizes if size]
@@ -140,6 +156,9 @@ def _panels(records: Sequence[tuple[Any, str]], names: RunNames) -> Iterator[Pan
     yield from (pairs_panel(pairs, name) for pairs, name in _of(records, EigenPairs))
     yield from (stability_panel(one, name) for one, name in _of(records, Stability))
     yield from (profile_panel(profile, name) for profile, name in _of(records, Profile))
+    paths, matrices = _of(records, PathProfile), _of(records, Connectivity)
+    yield from (_named(panel, name, len(paths)) for path, name in paths for panel in path_panels(path, name))
+    yield from (_named(connectivity_panel(one, name), name, len(matrices)) for one, name in matrices)
 
 
 def _renamed(surface: Surface, names: RunNames) -> Surface:

@@ -19,6 +19,8 @@ NAMES = {
     "Surface": "loss surface",
     "Profile": "loss along a line",
     "Stability": "sharpness while training",
+    "PathProfile": "path between two minima",
+    "Connectivity": "barriers between minima",
 }
 RUN = ("name", "n", "every", "complete", "optimizer", "provenance")
 LONGEST = 2000  # characters of one value
