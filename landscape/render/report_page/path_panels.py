@@ -138,10 +138,15 @@ def _losses(record: PathProfile, name: str) -> Panel:
     if banded:
         parts = plural(len(record.samples), "part")
         facts.append(f"band and ±: 95 % for the mean over all data of this kind, from {parts} of these data")
-    layout = {"xaxis": axis(WAY), "yaxis": value_axis("loss", logarithmic), "showlegend": False}
+    layout = {"xaxis": axis(WAY), "yaxis": _value_axis("loss", logarithmic), "showlegend": False}
     warnings = [f"{plural(record.holes, 'point')} without a finite loss"] if record.holes else []
     alternative = f"Loss along a path from {first} to {second}: {words or 'the barrier is not known'}."
     return Panel(f"Loss from {first} to {second}", alternative, data, layout, [], facts, warnings)
+
+
+def _value_axis(words: str, logarithmic: bool) -> dict[str, Any]:
+    """An axis whose logarithmic ticks are 1, 2 and 5 in each decade."""
+    return value_axis(words, logarithmic, **({"dtick": "D2"} if logarithmic else {}))
 
 
 def _at_summit(record: PathProfile) -> float:
@@ -267,7 +272,7 @@ def _curves(record: PathProfile, title: str, words: str, curves: Sequence[PathCu
     logarithmic = words == NORM and is_spread(finite, LOGARITHMIC_RANGE)
     layout = {
         "xaxis": axis(WAY),
-        "yaxis": value_axis(words, logarithmic, **({"dtick": "D2"} if logarithmic else {})),
+        "yaxis": _value_axis(words, logarithmic),
         "showlegend": False,
     }
     title = title[:1].upper() + title[1:]
