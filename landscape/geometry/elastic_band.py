@@ -18,7 +18,7 @@ from landscape.errors import ComputeError, InputError
 from landscape.geometry.fast_relaxation import FastRelaxation
 from landscape.geometry.layout import layout_of
 from landscape.geometry.path import Path
-from landscape.geometry.point_loss import PointLoss, done_by_first_rank, undisturbed
+from landscape.geometry.point_loss import PointLoss, done_by_first_rank, of_function, undisturbed
 from landscape.geometry.products import dot, norm
 from landscape.objective import Objective
 from landscape.parallel.tasks import share_tasks
@@ -79,7 +79,7 @@ def relaxed(start: Path, objective: Objective, settings: Settings, progress: Pro
         f"{'relaxed' if converged else 'not relaxed'} in {len(highest) - 1} steps"
     )
     configuration = {
-        **objective.describe(),
+        **of_function(objective),
         "path": "band",
         "controls": len(images) - 2,
         **asdict(settings),

@@ -19,7 +19,7 @@ from landscape.errors import ComputeError, InputError
 from landscape.geometry.ends import buffers_between
 from landscape.geometry.layout import layout_of
 from landscape.geometry.path import Path
-from landscape.geometry.point_loss import PointLoss, done_by_first_rank, undisturbed
+from landscape.geometry.point_loss import PointLoss, done_by_first_rank, of_function, undisturbed
 from landscape.objective import Objective
 from landscape.records.control_points import ControlPoints
 
@@ -77,7 +77,7 @@ def fitted(
 
     record, words = done_by_first_rank(train, world)
     configuration = {
-        **objective.describe(),
+        **of_function(objective),
         "path": record.path,
         "controls": len(record.controls),
         "optimizer": words,

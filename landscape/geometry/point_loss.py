@@ -123,3 +123,8 @@ def done_by_first_rank(work: Callable[[], Result], ranks: Collectives) -> Result
     if failure is not None:
         raise failure
     return result
+
+
+def of_function(objective: Objective) -> dict[str, Any]:
+    """What identifies the function of an objective, without its point, which plays no role here (collective)."""
+    return {name: value for name, value in objective.describe().items() if name not in ("loss", "theta_sha256")}
