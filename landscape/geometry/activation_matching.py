@@ -127,7 +127,7 @@ def _units(
             if units.within:
                 continue
             for wanted in spans(axes, name, graph.inside(name)):
-                one, two = (unfolded(side[node], axes, wanted, averaged=True) for side in (mine, theirs))
+                one, two = (unfolded(side[node], axes, wanted, known=()) for side in (mine, theirs))
                 yield (place, wanted), (one, two)
 
 

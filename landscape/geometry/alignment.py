@@ -115,11 +115,16 @@ def align(
     _check(objective, method, restarts, seed, samples)
     objective.grid.meet("align")
 
-    def found() -> AlignedCheckpoint:
-        with one_thread():
-            return _aligned(objective, a, b, method, restarts, seed, samples, progress)
+    def found() -> AlignedCheckpoint | ComputeError:
+        try:
+            with one_thread():
+                return _aligned(objective, a, b, method, restarts, seed, samples, progress)
+        except ComputeError as error:  # all ranks must hear of it
+            return error
 
-    result: AlignedCheckpoint = answer_of_first_rank(found, objective.grid.world)
+    result: AlignedCheckpoint | ComputeError = answer_of_first_rank(found, objective.grid.world)
+    if isinstance(result, ComputeError):
+        raise result
     return result
 
 

@@ -128,8 +128,8 @@ def summed(terms: Sequence[Term]) -> Term:
     flat: list[Term] = []
     for term in terms:
         for part in term.parts if isinstance(term, Sum) else (term,):
-            if flat and isinstance(part, Fixed | Uniform) and type(flat[-1]) is type(part):
-                part = type(part)(flat.pop().size + part.size)
+            if flat and isinstance(part, Fixed) and isinstance(flat[-1], Fixed):
+                part = Fixed(flat.pop().size + part.size)  # not what is uniform: two such numbers may differ
             if part.size:
                 flat.append(part)
     if not flat:

@@ -297,7 +297,9 @@ def _labelled(
     """Labels of all nodes, and those of parameters and buffers."""
     labels: dict[Any, Any] = {}
     held: dict[str, list[Term]] = {}
-    for number, node in enumerate(trace.graph.graph.nodes):
+    nodes = list(trace.graph.graph.nodes)
+    outputs = set(nodes[-1].all_input_nodes)
+    for number, node in enumerate(nodes[:-1]):
         if node.op == "placeholder" and number < len(trace.names):
             name = trace.names[number]
             held[name] = [Fixed(size) if name in frozen else Space(size) for size in shapes[name]]
@@ -306,9 +308,6 @@ def _labelled(
             labels[node] = tree_of(node.meta.get("val"))
         elif node.op == "get_attr":
             labels[node] = tree_of(getattr(trace.graph, str(node.target)))
-        elif node.op == "output":
-            for term in [term for one in node.all_input_nodes for term in flat(labels[one])]:
-                fix(term)
         elif isinstance(node.target, torch._ops.OpOverload):
             labels[node] = labels_after(call_of(node, labels))
             if labels[node] is None:
@@ -318,6 +317,8 @@ def _labelled(
                 )
         else:
             labels[node] = labels[node.args[0]][node.args[1]]
+        if node in outputs:  # at once: a loss may go on with them
+            labels[node] = [fix(term) for term in flat(labels[node])]
     return labels, held
 
 

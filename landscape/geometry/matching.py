@@ -5,12 +5,15 @@ Srinivasa, ICLR 2023, section 3.2), by coordinate descent, one assignment proble
 or of what the units say about the data (their section 3.1, with correlations as Li et al., ICLR 2016, use them), where
 each space has a problem of its own. Differences from the paper: any order of any network's spaces comes from its graph;
 units inside of others (features inside of heads) are matched with them, the best order inside for each pair; a step
-that would make the sum smaller, which is possible where a space meets itself in one matrix, is not taken.
+that would make the sum smaller, which is possible where a space meets itself in one matrix, is not taken; and one
+descent starts from an order that does not depend on how the units happen to lie (numbers along spaces that have not
+been matched are sorted first), without which a permuted transformer of 24 units is not always found again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,7 +62,10 @@ def matched_weights(
     seed: int,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> Matching:
-    """The best of several descents; the first one starts where the second network is, the others anywhere.
+    """The best of several descents.
+
+    The first one starts where the second network is, so that what is near stays near, and another one from what numbers
+    say whatever their order is, which finds a permuted network. The others start anywhere.
 
     Parameters
     ----------
@@ -78,6 +84,8 @@ def matched_weights(
     for start in range(restarts):
         origin = random_permutations(graph, seed, 2 * start) if start else {}
         found.append(_Descent(graph, first, second, origin).run(seed, 2 * start + 1))
+        if not start:
+            found.append(_Descent(graph, first, second, origin).run(seed, 2 * start + 1, guess=True))
         if progress is not None:
             progress(start + 1, restarts, f"similarity {max(one.value for one in found):.6g}")
     return max(found, key=lambda one: one.value)
@@ -100,11 +108,23 @@ class _Descent:
         self.before = sum(float((self.first[name] * second[name].double()).sum()) for name in self.names)
         self.scale = sum(float(self.first[name].norm() * self.second[name].norm()) for name in self.names)
 
-    def run(self, seed: int, stream: int) -> Matching:
-        """Go on until a sweep changes nothing."""
+    def run(self, seed: int, stream: int, guess: bool = False) -> Matching:
+        """Go on until a sweep changes nothing.
+
+        Parameters
+        ----------
+        seed, stream : int
+            Of the order in which spaces are visited.
+        guess : bool
+            Match each space by what is known so far in a first sweep.
+        """
         generator = np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, 0, stream]))
         alone = [name for name, units in self.graph.spaces.items() if not units.within]
         sweeps, changed = 0, True
+        known: list[str] = []
+        for place in generator.permutation(len(alone)) if guess else ():
+            self._improve(alone[place], known)
+            known += [alone[place], *self.graph.inside(alone[place])]
         while changed and sweeps < MOST_SWEEPS:
             changes = [self._improve(alone[place]) for place in generator.permutation(len(alone))]
             changed = any(changes)
@@ -114,8 +134,8 @@ class _Descent:
     def _value(self) -> float:
         return sum(float((self.first[name] * self.second[name]).sum()) for name in self.names)
 
-    def _improve(self, space: str) -> bool:
-        """Put one space, and what is inside of it, into the best order for the present order of the others."""
+    def _improve(self, space: str, known: Collection[str] | None = None) -> bool:
+        """Put one space, and what is inside of it, into the best order for the order of the others, if it is known."""
         inside = self.graph.inside(space)
         width = self.graph.spaces[space].width
         alone = torch.zeros(width, width, dtype=torch.float64)
@@ -123,13 +143,15 @@ class _Descent:
         for name in self.members[space]:
             mine, theirs = self.first[name], self.second[name]
             for wanted in spans(self.axes[name], space, inside):
-                one, two = (unfolded(tensor, self.axes[name], wanted) for tensor in (mine, theirs))
+                one, two = (unfolded(tensor, self.axes[name], wanted, known) for tensor in (mine, theirs))
                 if one.dim() == 2:
                     alone += one @ two.T
                 else:
                     child = wanted[-1].space
                     pairs[child] = pairs.get(child, torch.zeros(1)) + torch.einsum("hdr,ger->hgde", one, two)
         step = best_order(space, alone.numpy(), {name: one.numpy() for name, one in pairs.items()})
+        if known is not None:
+            return self._take(step, upwards=False)
         changes = [self._take(step), *(self._improve_inside(space, name) for name in inside)]
         return any(changes)
 
@@ -144,12 +166,12 @@ class _Descent:
                     each += one @ two.transpose(1, 2)
         return self._take({inner: np.stack([assigned(one) for one in each.numpy()])})
 
-    def _take(self, step: dict[str, Indices]) -> bool:
-        """Take a step if it is one upwards."""
+    def _take(self, step: dict[str, Indices], upwards: bool = True) -> bool:
+        """Take a step, by default if it is one upwards."""
         names = {name for part in step for name in self.members[part]}
         moved = {name: permute(self.second[name], self.axes[name], self.graph, step) for name in names}
         gain = sum(float((self.first[name] * (moved[name] - self.second[name])).sum()) for name in names)
-        if not gain > LEAST_GAIN * self.scale:
+        if upwards and not gain > LEAST_GAIN * self.scale:
             return False
         self.second.update(moved)
         self.permutations = composed(self.graph, self.permutations, step)
@@ -234,7 +256,7 @@ def spans(axes: Axes, space: str, inside: Sequence[str]) -> list[tuple[Span, ...
     return result
 
 
-def unfolded(tensor: Tensor, axes: Axes, wanted: Sequence[Span], averaged: bool = False) -> Tensor:
+def unfolded(tensor: Tensor, axes: Axes, wanted: Sequence[Span], known: Collection[str] | None = None) -> Tensor:
     """Return the numbers of some units with an axis for each space, and all others behind: ``(width, …, rest)``.
 
     Parameters
@@ -243,26 +265,25 @@ def unfolded(tensor: Tensor, axes: Axes, wanted: Sequence[Span], averaged: bool 
     axes : tuple of tuples of Segment
     wanted : sequence of Span
         At most one segment of each axis.
-    averaged : bool
-        Take means over the units of all other spaces, whose order is unknown.
+    known : collection of str, optional
+        Spaces whose order is the same in both networks; along the others numbers are sorted, which any order leaves
+        alike. Default: all.
     """
-    places: dict[str, int] = {}
-    names = {span.space for span in wanted}
-    if averaged:
-        for axis, segments in enumerate(axes):
-            if segments and axis not in {span.axis for span in wanted}:
-                tensor = tensor.mean(axis, keepdim=True)
+
+    def role(names: Sequence[str]) -> str:
+        return "" if known is None or set(names) <= {"", *known} else "unknown"
+
+    roles = [role([name for segment in segments for name in segment.spaces]) for segments in axes]
     for axis in sorted({span.axis for span in wanted}, reverse=True):
         segment = next(span.segment for span in wanted if span.axis == axis)
         positions = torch.from_numpy(segment.positions().reshape(-1)).to(tensor.device)
         tensor = tensor.index_select(axis, positions).unflatten(axis, segment.sizes)
-        places = {name: place + len(segment.sizes) - 1 for name, place in places.items()}
-        for place, name in enumerate(segment.spaces_by_loop()):
-            if averaged and name and name not in names:
-                tensor = tensor.mean(axis + place, keepdim=True)
-        for span in wanted:
-            if span.axis == axis:
-                places[span.space] = axis + segment.spaces_by_loop().index(span.space)
-    front = [places[span.space] for span in wanted]
-    tensor = tensor.movedim(front, list(range(len(front))))
-    return tensor.reshape(*tensor.shape[: len(front)], -1)
+        here = [span.space for span in wanted if span.axis == axis]
+        roles[axis : axis + 1] = [name if name in here else role([name]) for name in segment.spaces_by_loop()]
+    front = [roles.index(span.space) for span in wanted]
+    rest, unknown = ([place for place, one in enumerate(roles) if one == kind] for kind in ("", "unknown"))
+    shape = [tensor.shape[place] for place in front]
+    tensor = tensor.permute(*front, *rest, *unknown)
+    if unknown:
+        tensor = tensor.reshape(*shape, -1, math.prod(tensor.shape[len(front) + len(rest) :])).sort(dim=-1).values
+    return tensor.reshape(*shape, -1)

