@@ -46,7 +46,12 @@ CASES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", CASES)
+QUICK = ("two", "five", "twelve", "holes", "bare", "zeros", "tiny", "nothing finite")
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in CASES]
+)
 def test_everything_can_be_read(name):
     figure = connectivity(CASES[name](), title="digits-cnn")
     assert_legible(figure)
@@ -56,14 +61,11 @@ def test_everything_can_be_read(name):
 
 @pytest.mark.parametrize(
     "hostile",
-    [
-        name if name in ("unknown glyphs", "one long word") else pytest.param(name, marks=pytest.mark.slow)
-        for name in HOSTILE
-    ],
+    [name if name in ("one long word",) else pytest.param(name, marks=pytest.mark.slow) for name in HOSTILE],
 )
 def test_names_may_hold_anything(hostile):
     text = HOSTILE[hostile]
-    for record in (barriers(3), barriers(12)):
+    for record in (barriers(2), barriers(12)):
         names = np.array([text] * len(record.point_names))
         assert_legible(
             connectivity(replace(record, point_names=names, path=text, alignment=text, batchnorm=text), title=text)
@@ -108,10 +110,10 @@ def test_the_numbers_are_the_barriers():
 
 
 def test_the_same_figure_has_the_same_bytes(tmp_path):
-    for suffix in ("png", "svg", "pdf"):
+    for suffix in ("png", "svg"):
         paths = [tmp_path / f"{name}.{suffix}" for name in "ab"]
         for path in paths:
-            barriers(3).plot(path)
+            barriers(2).plot(path)
         assert paths[0].read_bytes() == paths[1].read_bytes()
 
 

@@ -39,7 +39,7 @@ FILMS = {
     ),
     "two points": lambda **o: PathFilm(profile(points=2), **o),
 }  # fmt: skip
-QUICK = ("on a plane", "repaired", "bare", "holes")
+QUICK = ("on a plane", "bare", "holes")
 
 
 @pytest.mark.parametrize(
@@ -55,10 +55,7 @@ def test_everything_can_be_read(name, size):
 
 @pytest.mark.parametrize(
     "hostile",
-    [
-        name if name in ("unknown glyphs", "one long word") else pytest.param(name, marks=pytest.mark.slow)
-        for name in HOSTILE
-    ],
+    [name if name in ("one long word",) else pytest.param(name, marks=pytest.mark.slow) for name in HOSTILE],
 )
 def test_names_may_hold_anything(hostile):
     text = HOSTILE[hostile]
@@ -152,14 +149,17 @@ def test_a_straight_path_is_found_between_the_anchors_of_a_plane():
     assert coordinates_on(CURVED, plane_of(CURVED)) is not None
 
 
+@pytest.mark.slow
+def test_the_bytes_do_not_depend_on_workers(tmp_path):
+    options = {"size": (640, 360), "frames": 4, "surface": plane_of(CURVED)}
+    paths = [render.video(CURVED, tmp_path / f"{workers}.mp4", workers=workers, **options) for workers in (1, 2)]
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
 def test_the_video_and_its_configuration(tmp_path):
     plane = plane_of(CURVED)
     options = {"size": (640, 360), "frames": 4, "surface": plane}
-    contents = []
-    for workers in (1, 2):
-        path = render.video(CURVED, tmp_path / f"{workers}.mp4", workers=workers, **options)
-        contents.append(path.read_bytes())
-    assert contents[0] == contents[1]
+    render.video(CURVED, tmp_path / "1.mp4", **options)
     told = read_configuration(tmp_path / "1.mp4")
     assert told["layout"] == "path" and told["frames"] == 4
     others = [

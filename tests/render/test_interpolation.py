@@ -55,17 +55,7 @@ CASES = {
 
 
 # What takes longer shows less than these do.
-QUICK = (
-    "side by side",
-    "repaired",
-    "holes",
-    "no spectra",
-    "negative",
-    "one point",
-    "an end is a hole",
-    "constant",
-    "bare",
-)
+QUICK = ("before and after", "holes", "no spectra", "negative", "one point", "an end is a hole", "constant")
 
 
 @pytest.mark.parametrize(
@@ -74,16 +64,13 @@ QUICK = (
 def test_everything_can_be_read(name):
     figure = interpolation(CASES[name](), title="digits-cnn, two seeds")
     assert_legible(figure)
-    if name in ("usual", "holes"):
+    if name in ("usual", "before and after"):
         assert_contrast(figure)
 
 
 @pytest.mark.parametrize(
     "hostile",
-    [
-        name if name in ("unknown glyphs", "one long word") else pytest.param(name, marks=pytest.mark.slow)
-        for name in HOSTILE
-    ],
+    [name if name in ("one long word",) else pytest.param(name, marks=pytest.mark.slow) for name in HOSTILE],
 )
 def test_names_may_hold_anything(hostile):
     text = HOSTILE[hostile]
@@ -185,20 +172,21 @@ def test_what_is_written():
     for text in ("SGD", "ProxSGD", "95 % band", "chord", "test data", "5 largest λ", "smallest λ", "accuracy",
                  "50 micro-batches", "25 points", "straight line", "of the Hessian"):  # fmt: skip
         assert text in words
-    assert "90 %" in all_text(interpolation(record, level=0.9))
+    assert "90 %" in all_text(interpolation(profile(points=3), level=0.9))
     assert "no barrier" in all_text(interpolation(CASES["no barrier"]()))
-    assert "σ = 0.5" in all_text(interpolation(record, sigma=0.5))
+    assert "σ = 0.5" in all_text(interpolation(profile(points=3), sigma=0.5))
     words = all_text(interpolation(holed()))
     assert "5 points without a finite loss" in words and "hatched: 1 point without a density" in words
-    worse = replace(record, facts={**record.facts, "converged": np.zeros(25, bool)})
-    assert "25 of them not as accurate as asked for" in all_text(interpolation(worse))
-    kinds = all_text(interpolation([profile(points=5), profile(points=5), profile(points=5, path="band")]))
+    record = profile(points=3)
+    worse = replace(record, facts={**record.facts, "converged": np.zeros(3, bool)})
+    assert "3 of them not as accurate as asked for" in all_text(interpolation(worse))
+    kinds = all_text(interpolation([bare(), bare(), bare(path="band")]))
     assert "straight line (2)" in kinds and "elastic band" in kinds
 
 
 def test_the_same_figure_has_the_same_bytes(tmp_path):
     record = bare()
-    for suffix in ("png", "svg", "pdf"):
+    for suffix in ("png", "svg"):
         paths = [tmp_path / f"{name}.{suffix}" for name in "ab"]
         for path in paths:
             record.plot(path)
