@@ -97,7 +97,7 @@ class BezierPath(Path):
             ``optimizer(parameters)`` → torch optimizer of the control points. Default: Adam with a learning rate of
             0.01 that falls linearly to zero.
         epochs : int
-            Passes over the data.
+            Passes over the data. Default 60: enough for networks of the digits.
         batch : int
             Samples per step.
         seed : int

@@ -15,6 +15,9 @@ from landscape.records.checkpoint import Checkpoint
 
 Ends = tuple[Checkpoint, Checkpoint]
 
+# What planes call the point that bends a path.
+CONTROL = "control"
+
 
 def two_ends(a: Any, b: Any, names: Sequence[str]) -> Ends:
     """Return two points as checkpoints, the second in the order of parameters of the first.
@@ -67,11 +70,13 @@ def checked_names(names: Sequence[str]) -> tuple[str, str]:
     Raises
     ------
     InputError
-        If they are not two different texts.
+        If they are not two different texts, or one is taken.
     """
-    given = [] if isinstance(names, str) else [str(name) for name in names]
+    given = [str(name) for name in names] if isinstance(names, Sequence) and not isinstance(names, str) else []
     if len(given) != 2 or not all(given) or given[0] == given[1]:
         raise InputError(f"names must be two different names of the ends, not {names!r}")
+    if CONTROL in given:
+        raise InputError(f"an end may not be called {CONTROL!r}: planes call the point so that bends the path")
     return given[0], given[1]
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from landscape.errors import InputError
 from landscape.geometry.combination import Combination, checked_share
 from landscape.geometry.directions import DEPENDENT, orthonormal
-from landscape.geometry.ends import Ends, buffers_between, checked_names, two_ends
+from landscape.geometry.ends import CONTROL, Ends, buffers_between, checked_names, two_ends
 from landscape.geometry.layout import Layout, layout_of
 from landscape.geometry.plane import Plane
 from landscape.geometry.points import direction_of, vector_of
@@ -129,7 +129,7 @@ class Path(Combination):
         directions = orthonormal(along, sideways, "the line from end to end and the second direction")
         anchor_points = dict(zip(self.names, self.ends, strict=True))
         if control is not None:
-            anchor_points["control"] = control
+            anchor_points[CONTROL] = control
         anchors = {
             name: np.array([dot(one, point.theta - origin) for one in directions])
             for name, point in anchor_points.items()
@@ -239,7 +239,7 @@ class Path(Combination):
         )
 
     def save(self, path: str | File, overwrite: bool = True) -> File:
-        """Write the path to an HDF5 file: ``Path.of(landscape.load(file))`` gives it back, bit by bit."""
+        """Write the path to an HDF5 file: ``landscape.geometry.Path.of(landscape.load(file))`` is the same."""
         return self.record().save(path, overwrite)
 
     @classmethod

@@ -16,7 +16,9 @@ from landscape.records.record import Array, Record
 
 @dataclass(frozen=True)
 class ControlPoints(Record):
-    """Everything that a path is made of; ``path.save(file)`` writes it, ``Path.of(landscape.load(file))`` is the path.
+    """Everything that a path is made of, as ``path.save(file)`` writes it.
+
+    ``landscape.geometry.Path.of(landscape.load(file))`` is the path again, bit by bit.
 
     Attributes
     ----------

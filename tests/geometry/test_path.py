@@ -216,9 +216,11 @@ def test_ends_that_cannot_be_joined(a, b, message):
 
 def test_other_input_that_cannot_be_used():
     a, b = np.zeros(3), np.ones(3)
-    for names in ("AB", ("A",), ("A", "A"), ("A", "")):
+    for names in ("AB", ("A",), ("A", "A"), ("A", ""), None, 3):
         with pytest.raises(InputError, match="names must be two different names"):
             ls.LinearPath(a, b, names=names)
+    with pytest.raises(InputError, match="may not be called 'control'"):
+        ls.LinearPath(a, b, names=("start", "control"))
     path = ls.LinearPath(a, b)
     for s in (np.nan, np.inf, "0.5", [0.1, 0.2], None):
         with pytest.raises(InputError, match="s must be one finite number"):
