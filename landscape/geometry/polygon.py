@@ -143,8 +143,8 @@ class PolygonalPath(Path):
             Where the images lie at first, evenly; default: the straight line.
         tol : float
             Largest force across the band on any image at the end, relative to the largest gradient at the start.
-            Default 0.01: between two perceptrons of the digits it leaves a barrier of 0.01 of one of 0.9, after 72 steps;
-            0.005 leaves none, after twice as many.
+            Default 0.01: between two perceptrons of the digits it leaves a barrier of 0.01 of one of 0.9, after 72
+            steps; 0.005 leaves none, after twice as many.
         steps : int
             At most.
         names : (str, str)
