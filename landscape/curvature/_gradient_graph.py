@@ -52,8 +52,9 @@ def gradient_graph(
     saved: list[Tensor] = []
 
     def pack(value: Tensor) -> Tensor:
+        # Not the value itself: a result that is saved by its own node would hold that node, and neither is ever freed.
         saved.append(value.detach())
-        return value
+        return saved[-1]
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda value: value):
         value = objective.numerator(variables, batch, denominator)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from typing import Any
 
@@ -159,3 +160,20 @@ def test_the_product_that_is_named_instead_works(layer: nn.Module, way: str, los
         named = str(error).partition('use product="')[2].partition('"')[0]
         assert named and named != way
         assert torch.isfinite(product(ls.Hessian(objective, named))).all()
+
+
+@pytest.mark.parametrize("operator", [ls.Hessian, ls.GaussNewton])
+def test_what_an_operator_has_kept_goes_with_it(operator: Any) -> None:
+    """Along a run or a path there are many of them; tanh and softmax save their own results."""
+    model = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3)).double()
+    objective = ls.Objective(model, nn.CrossEntropyLoss(), (torch.randn(9, 4).double(), torch.randint(0, 3, (9,))))
+
+    def tensors() -> int:
+        gc.collect()
+        return sum(issubclass(type(thing), Tensor) for thing in gc.get_objects())
+
+    counts = []
+    for _ in range(3):
+        operator(objective).apply(torch.ones(objective.n, dtype=torch.float64))
+        counts.append(tensors())
+    assert counts[1] == counts[2]
