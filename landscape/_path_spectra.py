@@ -21,6 +21,8 @@ from landscape.store import RunState
 
 Array = NDArray[np.float64]
 PAIRS, DENSITY = "pairs", "density"
+# Of the change from point to point, how much the start at the next one is ahead.
+AHEAD = 0.5
 
 
 class PathSpectra:
@@ -112,22 +114,23 @@ class PathSpectra:
         if kind == DENSITY:
             here = self._hessian.of(self._objective_at(self._s[index]))
             return record_parts(spectral_density(here, tol=self._tol or 0.0, seed=self._seed)), None
+        if carried is None and index in self._beside:
+            carried = _onwards(self._of_ends[self._beside[index]][0]["vectors"], None)
         if index in self._of_ends:
             arrays, facts = self._of_ends[index]
             vectors = arrays["vectors"]
             arrays = {name: array for name, array in arrays.items() if name != "vectors"}
         else:
-            if carried is None and index in self._beside:
-                carried = self._of_ends[self._beside[index]][0]["vectors"]
-            (arrays, facts), vectors = self._solved(index, carried)
-        return ({**arrays, **self._overlaps(index, vectors[:, :-1])}, facts), vectors
+            (arrays, facts), vectors = self._solved(index, None if carried is None else carried[:, -1])
+        parts = {**arrays, **self._overlaps(index, vectors[:, :-1])}, facts
+        return parts, _onwards(vectors, None if carried is None else carried[:, :-1])
 
-    def _solved(self, index: int, before: NDArray[Any] | None) -> tuple[Parts, NDArray[Any]]:
+    def _solved(self, index: int, given: NDArray[Any] | None) -> tuple[Parts, NDArray[Any]]:
         """Eigenvalues with residuals, and the vectors of the largest with that of the smallest in the last column."""
         here = self._hessian.of(self._objective_at(self._s[index]))
-        start = None if before is None else start_vectors(before, here, 1)
+        start = None if given is None else start_vectors(given, here, 1)
         # Along a chain the product that checks the residuals is spent once, as in a series.
-        pairs, _ = solve(here, {**self._settings, "check": before is None}, start)
+        pairs, _ = solve(here, {**self._settings, "check": given is None}, start)
         order = np.argsort(-pairs.values, kind="stable")
         largest, smallest = order[: min(self._k, max(1, len(order) - (self._k < here.n)))], order[-1:]
         arrays = {
@@ -136,7 +139,7 @@ class PathSpectra:
             "smallest": pairs.values[smallest],
             "smallest_residuals": pairs.residuals[smallest],
         }
-        facts = {"products": pairs.products, "warm": before is not None}
+        facts = {"products": pairs.products, "warm": given is not None}
         # In one memory order, whether they were just computed or read from disk: products depend on it in the last bit.
         return (arrays, facts), np.ascontiguousarray(pairs.vectors[:, np.concatenate([largest, smallest])])
 
@@ -170,6 +173,21 @@ def chains_from_ends(points: int, first: int, last: int, length: int) -> list[li
     chains = [[first, *(inner[0] if inner else [])], *inner[1:-1]]
     chains.append([last, *(reversed(inner[-1]) if len(inner) > 1 else [])])
     return chains + _cut(range(first - 1, -1, -1), length) + _cut(range(last + 1, points), length)
+
+
+def _onwards(vectors: NDArray[Any], before: NDArray[Any] | None) -> NDArray[Any]:
+    """What a chain carries over: the vectors of a point, and in the last column what starts the run at the next one.
+
+    That is their sum, with half of what they have changed by since the point before: the vectors turn on, but not as
+    far as they did. The span counts, not the basis of it: those before are first rotated among themselves to be as near
+    as they can be (Procrustes). Saves 4 % of the products of the sum alone, between seeds of digits-cnn.
+    """
+    start = vectors.sum(1, dtype=float)
+    if before is not None:
+        left, _, right = np.linalg.svd(product(before.T, vectors), full_matrices=False)
+        rotated = product(before, left @ right)
+        start += AHEAD * (vectors - rotated).sum(1)
+    return np.concatenate([vectors, start[:, None].astype(vectors.dtype)], axis=1)
 
 
 def _cut(points: range, length: int) -> list[list[int]]:

@@ -114,6 +114,41 @@ def test_a_sequence_is_numbered_and_any_order_of_parameters_will_do(three: Any) 
     assert np.array_equal(ls.connectivity(objective, [ends[0], turned, ends[2]], points=3).barriers, straight.barriers)
 
 
+def permuted(objective: ls.Objective, order: np.ndarray) -> np.ndarray:
+    """Theta of a perceptron with one hidden layer whose units stand in another order."""
+    parts = objective.variables()
+    first, bias, second, last = (value.numpy() for value in parts.values())
+    return np.concatenate([part.reshape(-1) for part in (first[order], bias[order], second[:, order], last)])
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_network_and_its_permutations_are_joined_after_alignment(seed: int) -> None:
+    objective = cases()["mlp"].objective()
+    random = np.random.default_rng(seed)
+    theta = 3 * random.standard_normal(objective.n)
+    there = objective.at(theta)
+    turned = permuted(there, np.array([2, 0, 3, 4, 1]))
+    near = permuted(there, np.array([4, 3, 2, 1, 0])) + 1e-3 * random.standard_normal(objective.n)
+    minima = {"itself": there, "turned": turned, "near": near}
+    plain = ls.connectivity(objective, minima, points=7)
+    found = ls.connectivity(objective, minima, points=7, align="weights")
+    assert np.ptp(plain.loss_between[0, 1]) > 0.1 and found.barriers[0, 1] == found.distances[0, 1] == 0
+    assert found.loss_between[0, 1] == pytest.approx(np.full(7, there.loss())) and found.alignment == "weights"
+    assert found.barriers.max() < 1e-4 and found.distances[0, 2] < 0.01 < plain.distances[0, 2]
+    assert found.function_distances == pytest.approx(plain.function_distances, abs=1e-6)
+
+
+def test_ways_may_be_curves_that_were_fitted() -> None:
+    objective = cases()["mlp"].objective()
+    ends = [2 * np.random.default_rng(seed).standard_normal(objective.n) for seed in (0, 1)]
+    found = ls.connectivity(objective, ends, path="bezier", points=5, seed=3)
+    fitted = ls.BezierPath.fit(objective, *ends, seed=3)
+    profile = ls.interpolate(objective, fitted, points=5, seed=3, derivatives=False)
+    assert np.array_equal(found.loss_between[0, 1], profile.loss) and found.path == "bezier"
+    assert found.barriers[0, 1] == profile.barrier
+    assert found.distances[0, 1] == pytest.approx(np.linalg.norm(ends[1] - ends[0]))
+
+
 def test_bad_input_is_named(three: Any) -> None:
     objective, minima = three
     a, b, _ = minima.values()
