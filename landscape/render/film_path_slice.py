@@ -74,8 +74,8 @@ class DensitySlice:
         self._area = Polygon(np.zeros((1, 2)), closed=True, facecolor=color, alpha=AREA, linewidth=0)
         self._ribbon = Polygon(np.zeros((1, 2)), closed=True, facecolor=color, alpha=BAND, linewidth=0)
         self._line = Line2D([], [], color=color, linewidth=2.4)
-        self._stems = LineCollection([], colors=theme.PALETTE[1], linewidths=1.2)
-        self._heads = Line2D([], [], color=theme.PALETTE[1], linestyle="none", marker="o", markersize=4.5)
+        self._stems = LineCollection([], colors=theme.PALETTE[1], linewidths=0.7, alpha=0.5)
+        self._heads = Line2D([], [], color=theme.PALETTE[1], linestyle="none", marker="o", markersize=3.6)
         self._artists = (self._area, self._ribbon, self._line, self._stems, self._heads)
         for artist in self._artists:
             artist.set_figure(self.axes.get_figure())  # type: ignore[arg-type]
