@@ -15,8 +15,9 @@ def video(
         list[Path] | None,
         typer.Argument(
             metavar="SURFACE.h5",
-            help="Result of landscape surface with recorded runs; several of one plane for the layout compare; or a "
-            "series of landscape spectrum, for the layout spectrum.",
+            help="Result of landscape surface with recorded runs; several of one plane for the layout compare; a "
+            "series of landscape spectrum, for the layout spectrum; a result of landscape interpolate, alone or with "
+            "the surface of its plane, for the layout path.",
         ),
     ] = None,
     layout: Annotated[
@@ -24,8 +25,8 @@ def video(
         typer.Option(
             metavar="NAME",
             help="trajectory: the landscape with the runs; flyover: as a relief that turns; spectrum: the eigenvalue "
-            "density over the training; compare: several runs, each with its own panels. Default: trajectory, or what "
-            "the files ask for.",
+            "density over the training; compare: several runs, each with its own panels; path: from one minimum to the "
+            "other. Default: trajectory, or what the files ask for.",
         ),
     ] = None,
     densities: Annotated[

@@ -110,6 +110,14 @@ def test_spectra_test_data_and_a_curve_that_is_found_once(tmp_path, monkeypatch,
     assert set(there.anchor_names.tolist()) >= {"0", "1", "control"}
     assert there.anchor_loss[:2] == pytest.approx(record.end_loss, rel=1e-5)
 
+    film = ["--frames", "3", "--size", "640x360", "-o", str(tmp_path / "walk.mp4")]
+    assert run(["video", str(output), str(surface), *film]) == 0
+    assert run(["video", str(output), str(surface), "--layout", "path", *film]) == 0
+    assert "already complete" in capsys.readouterr().out
+    assert run(["video", str(output), *film]) == 2  # the one there shows the plane, too
+    assert run(["video", str(output), str(output), *film, "--overwrite"]) == 2
+    assert "one path between two minima" in capsys.readouterr().err
+
 
 def test_a_path_that_was_found_before_a_kill_is_not_found_again(tmp_path, monkeypatch):
     from landscape import interpolation

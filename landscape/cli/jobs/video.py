@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from pydantic import Field
 
 from landscape.cli.job import Job
-from landscape.cli.jobs.video_files import densities_in, eigenvalues_in, network_of, subject_in
+from landscape.cli.jobs.video_files import densities_in, eigenvalues_in, network_of, path_and_plane, subject_in
 from landscape.cli.running import Command, announce
 from landscape.errors import InputError
 
@@ -47,10 +47,21 @@ class VideoJob(Job):
         return None
 
     @cached_property
+    def found(self) -> list[Any]:
+        """What the files hold, read once."""
+        return [subject_in(path, alone=len(self.surface) == 1) for path in self.surface]
+
+    @cached_property
+    def way(self) -> tuple[Any, Any] | None:
+        """A path between two minima and the surface of its plane or None; None if no path is filmed."""
+        return path_and_plane(self.found, self.surface)
+
+    @property
     def subject(self) -> Any:
-        """What is filmed, read once: a surface, several, a series of densities, or nothing but --densities."""
-        found = [subject_in(path, alone=len(self.surface) == 1) for path in self.surface]
-        return None if not found else found[0] if len(found) == 1 else found
+        """What is filmed: a surface, several, a path, a series of densities, or nothing but --densities."""
+        if self.way is not None:
+            return self.way[0]
+        return None if not self.found else self.found[0] if len(self.found) == 1 else self.found
 
     @cached_property
     def film(self) -> dict[str, Any]:
@@ -64,6 +75,7 @@ class VideoJob(Job):
         surface = first if hasattr(first, "path_names") else None
         return {
             "layout": self.layout,
+            "surface": None if self.way is None else self.way[1],
             "densities": densities_in(self.densities, surface),
             "eigenvalues": [eigenvalues_in(path) for path in self.eigenvalues],
             "frames": self.frames,

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from landscape.errors import InputError
 
 if TYPE_CHECKING:
-    from landscape.records import DensitySeries, EigenSeries, SpectralDensity, Surface
+    from landscape.records import DensitySeries, EigenSeries, PathProfile, SpectralDensity, Surface
 
 
-def subject_in(path: Path, alone: bool) -> Surface | DensitySeries:
+def subject_in(path: Path, alone: bool) -> Surface | DensitySeries | PathProfile:
     """What a file holds that can be filmed.
 
     Parameters
@@ -26,11 +26,35 @@ def subject_in(path: Path, alone: bool) -> Surface | DensitySeries:
     from landscape._load import load
 
     found = load(path)
-    if isinstance(found, records.Surface) or (alone and isinstance(found, records.DensitySeries)):
+    if isinstance(found, (records.Surface, records.PathProfile)):
+        return found
+    if alone and isinstance(found, records.DensitySeries):
         return found
     if isinstance(found, records.DensitySeries):
         raise InputError(f"{path} holds densities; give them with --densities beside a surface, or alone")
-    raise InputError(f"{path} holds no surface; landscape surface computes one")
+    raise InputError(
+        f"{path} holds no surface; landscape surface computes one, and landscape interpolate a path between two minima"
+    )
+
+
+def path_and_plane(found: Sequence[Any], paths: Sequence[Path]) -> tuple[Any, Surface | None] | None:
+    """A path between two minima and the surface of its plane, if there is a path; None otherwise.
+
+    Raises
+    ------
+    InputError
+        There is something else beside the path.
+    """
+    from landscape.render.film_layouts import is_path
+
+    ways = [one for one in found if is_path(one)]
+    planes = [one for one in found if not is_path(one)]
+    if not ways:
+        return None
+    if len(ways) > 1 or len(planes) > 1:
+        given = ", ".join(map(str, paths))
+        raise InputError(f"a video shows one path between two minima, with at most the surface of its plane: {given}")
+    return ways[0], planes[0] if planes else None
 
 
 def eigenvalues_in(path: Path) -> EigenSeries:
