@@ -225,7 +225,7 @@ def unified(first: Term, second: Term) -> Term:
         if isinstance(one, Space) and one.over is not None:
             return _members_unified(one, one.over, other)
     if isinstance(a, Fixed) or isinstance(b, Fixed):
-        return fix(b if isinstance(a, Fixed) else a)
+        return ordered(fix(b if isinstance(a, Fixed) else a))
     if isinstance(a, Space) and isinstance(b, Space):
         return _spaces_unified(a, b)
     if isinstance(a, Space) or isinstance(b, Space):
@@ -275,7 +275,7 @@ def orphaned(child: Space, parent: Space) -> None:
 def closed(terms: Sequence[Term]) -> list[Term]:
     """Return the labels of a tensor's axes, where no space depends on one that the tensor does not have."""
     while True:
-        there = {leaf for term in terms for leaf in leaves(term)}
+        there = dict.fromkeys(leaf for term in terms for leaf in leaves(term))
         lost = None
         for leaf in there:
             if leaf.fixed:
@@ -401,6 +401,29 @@ def member_of(terms: Sequence[Term], key: Term, index: int) -> list[Term]:
     if not isinstance(key, Space):
         return list(terms)
     return [_member(term, key, index) for term in terms]
+
+
+def stacked(axes: Sequence[Sequence[Term]]) -> tuple[Term, list[Term]]:
+    """Return the labels of tensors side by side: of the axis that tells them apart, and of all their other axes.
+
+    Parameters
+    ----------
+    axes : sequence of sequences of Term
+        For each axis its labels in all tensors.
+    """
+    key = Space(len(axes[0]) if axes else 1, used=True)
+    key.fixed = True
+    result: list[Term] = []
+    for terms in axes:
+        first = resolved(terms[0])
+        if all(resolved(term) == first for term in terms):
+            result.append(first)
+            continue
+        family = Space(first.size, [key], used=True)
+        for member, term in zip(family.members, terms, strict=True):
+            bound(member, term)
+        result.append(family)
+    return key, result
 
 
 def _depends(term: Term, parent: Space) -> bool:

@@ -19,6 +19,7 @@ from landscape.geometry.axis_labels import (
     multiplied,
     pair,
     resolved,
+    stacked,
     summed,
     unified,
 )
@@ -158,11 +159,25 @@ def cat(call: Call) -> Labels:
 
 @RULES.of("stack")
 def stack(call: Call) -> Labels:
-    """Tensors side by side along a new axis."""
+    """Tensors side by side along a new axis, whose index tells them apart."""
     parts = [call.labels[node] for node in call.arguments["tensors"]]
-    axis = call.arguments.get("dim", 0) % (len(parts[0]) + 1)
-    parts = [[*part[:axis], Fixed(1), *part[axis:]] for part in parts]
-    return _joined(parts, axis, Fixed(len(parts)))
+    axis = call.arguments["dim"] % (len(parts[0]) + 1)
+    key, result = stacked([[part[other] for part in parts] for other in range(len(parts[0]))])
+    return closed([*result[:axis], key, *result[axis:]])
+
+
+@RULES.of("slice_scatter")
+def write_slice(call: Call) -> Labels:
+    """A part of an axis comes from another tensor."""
+    terms, source = call.terms("self"), call.terms("src")
+    axis = (call.arguments["dim"] or 0) % len(terms)
+    whole, length = terms[axis], source[axis].size
+    if call.arguments["step"] not in (None, 1):
+        fix(whole)
+        fix(source[axis])
+        return _joined([source, terms], axis, Fixed(whole.size))
+    before, rest = halves(whole, _clamped(call.arguments["start"], 0, whole.size))
+    return _joined([source, terms], axis, summed([before, resolved(source[axis]), halves(rest, length)[1]]))
 
 
 def _joined(parts: Sequence[Labels], axis: int, joined: Term) -> Labels:
@@ -214,3 +229,21 @@ def _resized(terms: Labels, shape: Shape, axes: set[int]) -> Labels:
     if len(shape) < len(terms):
         return closed([term for axis, term in enumerate(terms) if axis not in axes])
     return closed([Fixed(shape[axis]) if axis in axes else term for axis, term in enumerate(terms)])
+
+
+@RULES.of("pixel_shuffle")
+def pixel_shuffle(call: Call) -> Labels:
+    """Channels become pixels."""
+    *before, channels, height, width = call.terms("self")
+    outer, inner = pair(channels, channels.size // call.arguments["upscale_factor"] ** 2)
+    for term in (inner, height, width):
+        fix(term)
+    return closed([*before, outer, *(Fixed(size) for size in call.shape[-2:])])
+
+
+@RULES.of("channel_shuffle")
+def channel_shuffle(call: Call) -> Labels:
+    """Blocks of channels are mixed."""
+    samples, channels, *space = call.terms("self")
+    outer, inner = pair(channels, call.arguments["groups"])
+    return closed([samples, multiplied([inner, outer]), *space])

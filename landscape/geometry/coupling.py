@@ -309,17 +309,27 @@ def _labelled(
         elif node.op == "get_attr":
             labels[node] = tree_of(getattr(trace.graph, str(node.target)))
         elif isinstance(node.target, torch._ops.OpOverload):
-            labels[node] = labels_after(call_of(node, labels))
-            if labels[node] is None:
-                raise InputError(
-                    f"{trace.module_at(number)} uses the operation {node.target._schema.name}, of which is not known "
-                    f"what it does to the order of neurons: write it with other operations, or {WITHOUT}"
-                )
+            labels[node] = _after(node, labels, trace.module_at(number))
         else:
             labels[node] = labels[node.args[0]][node.args[1]]
         if node in outputs:  # at once: a loss may go on with them
             labels[node] = [fix(term) for term in flat(labels[node])]
     return labels, held
+
+
+def _after(node: Any, labels: dict[Any, Any], place: str) -> Any:
+    """Labels of what an operation puts out."""
+    reason = None
+    try:
+        result = labels_after(call_of(node, labels))
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        result, reason = None, error  # a form of a known operation that its rule did not foresee
+    if result is None:
+        raise InputError(
+            f"{place} uses the operation {node.target._schema.name}, of which is not known what it does to the order "
+            f"of neurons: write it with other operations, or {WITHOUT}"
+        ) from reason
+    return result
 
 
 def _settle(held: dict[str, list[Term]]) -> None:
@@ -347,5 +357,5 @@ def _taps(trace: NetworkTrace, labels: dict[Any, Any]) -> list[fx.Node]:
         if depends.intersection(node.all_input_nodes):
             depends.add(node)
         if isinstance(node.target, torch._ops.OpOverload):
-            result |= dict.fromkeys(depends.intersection(summed_over(call_of(node, labels))))
+            result |= dict.fromkeys(one for one in summed_over(call_of(node, labels)) if one in depends)
     return list(result)

@@ -21,6 +21,7 @@ from landscape.geometry.axis_labels import (
     bound,
     closed,
     fix,
+    halves,
     multiplied,
     ordered,
     resolved,
@@ -70,10 +71,10 @@ def mv(call: Call) -> Labels:
     return closed([rows])
 
 
-@RULES.of("dot")
+@RULES.of("dot", "vdot")
 def dot(call: Call) -> Labels:
     """``(k) (k)``."""
-    unified(call.terms("self")[0], call.terms("tensor")[0])
+    unified(call.terms("self")[0], call.terms("tensor" if call.given("tensor") else "other")[0])
     return []
 
 
@@ -248,3 +249,30 @@ def spatial(call: Call) -> Any:
         return closed([*terms[: len(terms) - count], *(Fixed(size) for size in value.shape[len(terms) - count :])])
 
     return of(call.value) if isinstance(call.value, Tensor) else [of(one) for one in call.value]
+
+
+@RULES.of("glu")
+def gated_halves(call: Call) -> Labels:
+    """Each number of one half of an axis with one of the other half."""
+    terms = call.terms("self")
+    axis = call.arguments["dim"] % len(terms)
+    terms[axis] = unified(*halves(terms[axis], terms[axis].size // 2))
+    return closed(terms)
+
+
+@RULES.of("_weight_norm_interface")
+def weight_norm(call: Call) -> Any:
+    """Rows of a matrix with lengths of their own; those before come out, too."""
+    terms, lengths = call.terms("v"), call.labels[call.arguments["g"]]
+    terms = [one if other.size == 1 else unified(one, other) for one, other in zip(terms, lengths, strict=True)]
+    return [closed(terms), closed(lengths)]
+
+
+@RULES.of("im2col")
+def windows(call: Call) -> Labels:
+    """Pixels of a window beside each other, channel by channel."""
+    *before, channels, height, width = call.terms("self")
+    fix(height)
+    fix(width)
+    window = call.shape[-2] // channels.size
+    return closed([*before, multiplied([resolved(channels), Fixed(window)]), Fixed(call.shape[-1])])

@@ -87,7 +87,7 @@ def broadcast(shape: Shape, operands: Sequence[Labels]) -> Labels:
     """Labels after an operation number by number; axes of length 1 are stretched."""
     result: Labels = []
     for axis, size in enumerate(shape):
-        merged: Term = Uniform(size) if size > 1 else Fixed(1)
+        merged: Term = Uniform(size) if size > 1 else Fixed(size)
         for terms in operands:
             place = axis - len(shape) + len(terms)
             if place >= 0 and terms[place].size == size:

@@ -29,7 +29,7 @@ def call_of(node: fx.Node, labels: dict[Any, Any]) -> Call:
     schema = operation._schema
     given = dict(zip((one.name for one in schema.arguments), node.args, strict=False)) | dict(node.kwargs)
     defaults = {one.name: one.default_value for one in schema.arguments if one.has_default_value()}
-    name = schema.name.partition("::")[2]
+    name = schema.name.partition("::")[2].removesuffix("_")  # in place: the result is used from then on
     return Call(name, {**defaults, **given}, labels, node.meta.get("val"), operation.tags)
 
 

@@ -137,12 +137,12 @@ class Mixer(nn.Module):
 class Recurrent(nn.Module):
     """Gates that one matrix computes for a state that returns."""
 
-    def __init__(self) -> None:
+    def __init__(self, cell: nn.RNNBase) -> None:
         super().__init__()
-        self.cell, self.head = nn.LSTM(3, 5, batch_first=True), nn.Linear(5, 2)
+        self.cell, self.head = cell, nn.Linear(cell.hidden_size * (1 + cell.bidirectional), 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.cell(x)[0][:, -1])
+        return self.head(self.cell(x)[0].mean(1))
 
 
 class Decoder(nn.Module):
@@ -156,6 +156,44 @@ class Decoder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.norm(self.up(self.first(x).relu().view(-1, 8, 3, 3)))
         return self.last(functional.interpolate(x.relu(), scale_factor=2.0))
+
+
+class Rotary(nn.Module):
+    """Features of queries and keys in pairs that turn with the place, fewer keys than queries."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.query, self.key, self.value = nn.Linear(6, 16), nn.Linear(6, 8), nn.Linear(6, 8)
+        self.out, self.norm, self.head = nn.Linear(16, 6), nn.RMSNorm(6), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        angles = torch.arange(x.shape[1], dtype=x.dtype)[:, None] / torch.tensor([1.0, 7.0], dtype=x.dtype)
+
+        def turned(part: Tensor) -> Tensor:
+            first, second = part.unflatten(-1, (-1, 4)).transpose(1, 2).chunk(2, -1)
+            cosine, sine = angles.cos(), angles.sin()
+            return torch.cat([first * cosine - second * sine, second * cosine + first * sine], -1)
+
+        query, key = turned(self.query(x)), turned(self.key(x)).repeat_interleave(2, 1)
+        value = self.value(x).unflatten(-1, (2, 4)).transpose(1, 2).repeat_interleave(2, 1)
+        mixed = functional.scaled_dot_product_attention(query, key, value)
+        return self.head(self.norm(x + self.out(mixed.transpose(1, 2).flatten(2))))
+
+
+class Squeezed(nn.Module):
+    """Channels scaled by what a small perceptron makes of their means; pixels from channels; weights with a norm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.down, self.up = nn.Conv2d(3, 8, 1), nn.Linear(8, 4), nn.Linear(4, 8)
+        self.shuffle, self.last = nn.Sequential(nn.ChannelShuffle(2), nn.PixelShuffle(2)), nn.Conv2d(2, 6, 1)
+        self.head = nn.utils.parametrizations.weight_norm(nn.Linear(6, 2))
+        self.inner = nn.utils.parametrizations.weight_norm(nn.Linear(6, 6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.first(x))
+        x = x * torch.sigmoid(self.up(torch.relu(self.down(x.mean((2, 3))))))[:, :, None, None]
+        return self.head(torch.relu(self.inner(self.last(self.shuffle(x)).amax((2, 3)))))
 
 
 def _encoder() -> nn.Module:
@@ -182,7 +220,10 @@ NETWORKS: dict[str, Callable[[], Built]] = {
     "per head": lambda: (PerHead(), torch.randn(4, 3, 5)),
     "grouped": lambda: (Grouped(), torch.randn(4, 3, 5, 5)),
     "mixer": lambda: (Mixer(), torch.randn(4, 5, 4)),
-    "recurrent": lambda: (Recurrent(), torch.randn(4, 3, 3)),
+    "recurrent": lambda: (Recurrent(nn.LSTM(3, 5, batch_first=True)), torch.randn(4, 3, 3)),
+    "two ways": lambda: (Recurrent(nn.GRU(3, 5, 2, batch_first=True, bidirectional=True)), torch.randn(4, 3, 3)),
+    "rotary": lambda: (Rotary(), torch.randn(4, 3, 6)),
+    "squeezed": lambda: (Squeezed(), torch.randn(4, 3, 4, 4)),
     "decoder": lambda: (Decoder(), torch.randn(4, 5)),
 }
 

@@ -89,14 +89,14 @@ class Program(nn.Module):
                 wide = int(generator.choice([8, 16, 24]))
                 self.layers.append(nn.Linear(width, wide))
                 width = wide
-            elif kind in ("residual", "beside", "scaled"):
+            elif kind in ("residual", "beside", "scaled", "stacked"):
                 self.layers.append(nn.Linear(width, width))
                 width = 2 * width if kind == "beside" else width
             elif kind == "places":
                 self.layers.append(nn.Linear(4, 4))
             elif kind == "attention":
                 self.layers.append(nn.Linear(width, 3 * width))
-            elif kind == "gates":
+            elif kind in ("gates", "glu"):
                 self.layers.append(nn.Linear(width, 2 * width))
             elif kind == "norm":
                 self.layers.append(nn.LayerNorm(width))
@@ -128,6 +128,13 @@ def attention(x, layer):
     return x + functional.scaled_dot_product_attention(query, key, value).transpose(1, 2).reshape(x.shape)
 
 
+def written(x, _):
+    result = torch.zeros_like(x)
+    result[..., 8:] = x[..., : x.shape[-1] - 8] if x.shape[-1] > 8 else x[..., 8:]
+    result[..., :8] = 2 * x[..., -8:]
+    return result
+
+
 def gates(x, layer):
     value, gate = layer(x).chunk(2, -1)
     return value * torch.sigmoid(gate)
@@ -141,6 +148,13 @@ STEPS = {
     "places": lambda x, layer: layer(x.transpose(1, 2)).transpose(1, 2),
     "attention": attention,
     "gates": gates,
+    "glu": lambda x, layer: functional.glu(layer(x)),
+    "stacked": lambda x, layer: torch.stack([x, torch.tanh(layer(x)), -x], 1).amax(1),
+    "written": written,
+    "inside": lambda x, _: (
+        x
+        / (1 + x.unflatten(-1, (4, -1)).norm(dim=-1, keepdim=True)).repeat_interleave(x.shape[-1] // 4, -1).flatten(-2)
+    ),
     "norm": lambda x, layer: layer(x),
     "groups": lambda x, layer: layer(x.transpose(1, 2)).transpose(1, 2),
     "window": lambda x, layer: torch.relu(layer(x.transpose(1, 2))).transpose(1, 2),
