@@ -63,8 +63,11 @@ def interpolate(
 
     Every point is computed over all data by one rank. Losses and densities are tasks of their own, eigenpairs are found
     in chains of neighbouring points that begin at the ends: inside a chain the vectors of one point start the run at
-    the next, and the product that checks the residuals is spent where a start is cold. The probes of the densities are
-    random, and the same ones at all points: what differs between points is not the probe.
+    the next, and the product that checks the residuals is spent where a start is cold. One run finds both ends of the
+    spectrum. Between two seeds of a small network, with 25 points and five pairs, a warm start takes three quarters of
+    the products of a cold one, and less than half of those of two calls of :func:`~landscape.eigenpairs`
+    (``tools/bench interpolation``). The probes of the densities are random, and the same ones at all points: what
+    differs between points is not the probe.
 
     Parameters
     ----------

@@ -270,13 +270,18 @@ def test_chains_hold_every_point_once_and_lead_from_neighbour_to_neighbour(lengt
         assert chains[0][0] == first and [last] in [chain[:1] for chain in chains]
 
 
-def test_what_cannot_be_seen_is_unknown() -> None:
+def test_what_cannot_be_seen_is_unknown(network: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     loss = lambda model, batch: nn.functional.cross_entropy(model(batch[0]), batch[1])  # noqa: E731
     data = [(torch.randn(8, 3), torch.randint(0, 2, (8,))) for _ in range(3)]
     objective = ls.Objective(nn.Linear(3, 2), loss, data)
     profile = ls.interpolate(objective, ls.LinearPath(np.zeros(8), np.ones(8)), points=3)
     assert np.isnan(profile.function_distances).all() and profile.samples.shape == (3, 3)
     assert profile.provenance["no_function_distances"] == "outputs are not seen"
+    with monkeypatch.context() as less:
+        less.setattr("landscape._outputs.KEPT_BYTES", 1000)  # 23 samples, three outputs, two ends: 1104 bytes
+        large = ls.interpolate(network[0], network[2], points=3, derivatives=False)
+    assert np.isnan(large.function_distances).all() and np.isfinite(large.loss).all()
+    assert "outputs take more than" in large.provenance["no_function_distances"]
     far = ls.LinearPath(np.zeros(8), np.full(8, 1e38))
     clear = ls.Objective(nn.Linear(3, 2), nn.MSELoss(), (torch.randn(9, 3), torch.randn(9, 2)))
     holes = ls.interpolate(clear, far, points=3, subsamples=3)
