@@ -191,6 +191,7 @@ def interpolate(
         fit_loss=np.asarray(path.fit_loss, float),
         path=path.kind,
         path_source=path.source,
+        alignment=path.alignment,
         end_names=np.array(path.names),
         length=path.length,
         distance=path.distance,

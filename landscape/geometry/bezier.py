@@ -59,7 +59,7 @@ class BezierPath(Path):
         if not len(self.controls):
             raise InputError("a Bezier curve needs a control point at least: give controls=[point], or use LinearPath")
         degree = len(self.controls) + 1
-        self.source = f"{DEGREES.get(degree, f'degree {degree}')} Bezier curve from {self.names[0]} to {self.names[1]}"
+        self.source = f"{DEGREES.get(degree, f'degree {degree}')} Bezier curve {self.from_to}"
 
     @classmethod
     def fit(

@@ -41,6 +41,8 @@ class Path(Combination):
         What they are called.
     controls : (k, n) array
         What the curve was bent by; without rows if it has no control points.
+    alignment : str
+        How the second end was permuted to match the first, "weights" or "activations"; "" if it was not.
     source : str
         How the path was made, in words.
     fit_loss : (t,) float64
@@ -68,12 +70,19 @@ class Path(Combination):
         self.names = checked_names(names)
         self.ends: Ends = two_ends(a, b, self.names)
         self.controls = _controls(controls, self.ends[0], self.layout)
+        self.alignment = str(getattr(b, "method", "")) if hasattr(b, "permutations") else ""
         self.source = ""
         self.fit_loss = np.zeros(0)
         self.provenance: dict[str, Any] = {}
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {self.source}, n = {self.n}>"
+
+    @property
+    def from_to(self) -> str:
+        """Where it leads, in words."""
+        matched = f", its neurons matched by {self.alignment}" if self.alignment else ""
+        return f"from {self.names[0]} to {self.names[1]}{matched}"
 
     @property
     def n(self) -> int:
@@ -225,6 +234,7 @@ class Path(Combination):
         return ControlPoints(
             path=self.kind,
             path_source=self.source,
+            alignment=self.alignment,
             end_names=np.array(self.names),
             end_points=np.stack([first.theta, second.theta]),
             controls=self.controls,
@@ -269,7 +279,8 @@ class Path(Combination):
             for theta, buffers in zip(record.end_points, (record.first_buffers, record.second_buffers), strict=True)
         )
         made = Path.of_kind[record.path]._from(record, first, second)
-        made.source, made.fit_loss, made.provenance = record.path_source, record.fit_loss, dict(record.provenance)
+        made.source, made.alignment = record.path_source, record.alignment
+        made.fit_loss, made.provenance = record.fit_loss, dict(record.provenance)
         return made
 
     @classmethod
@@ -339,7 +350,7 @@ class LinearPath(Path):
 
     def __init__(self, a: Any, b: Any, *, names: Sequence[str] = DEFAULT_NAMES) -> None:
         super().__init__(a, b, names=names)
-        self.source = f"straight line from {self.names[0]} to {self.names[1]}"
+        self.source = f"straight line {self.from_to}"
 
     @classmethod
     def _from(cls, record: ControlPoints, a: Checkpoint, b: Checkpoint) -> LinearPath:

@@ -53,7 +53,7 @@ class PolygonalPath(Path):
         if not len(self.controls):
             raise InputError("a polygonal chain needs a corner at least: give controls=[point], or use LinearPath")
         corners = f"{len(self.controls)} corner{'s' if len(self.controls) > 1 else ''}"
-        self.source = f"polygonal chain with {corners} from {self.names[0]} to {self.names[1]}"
+        self.source = f"polygonal chain with {corners} {self.from_to}"
 
     @classmethod
     def fit(

@@ -57,7 +57,7 @@ class SphericalPath(Path):
     def __init__(self, a: Any, b: Any, *, names: Sequence[str] = DEFAULT_NAMES, origin: Any = None) -> None:
         super().__init__(a, b, names=names)
         around = "zero" if origin is None else "a given origin"
-        self.source = f"great circle around {around} from {self.names[0]} to {self.names[1]}"
+        self.source = f"great circle around {around} {self.from_to}"
         self.origin: Array = np.zeros(self.n) if origin is None else direction_of(origin, self.layout, "origin")
         self.radii, self.angle = _polar(self.ends, self.names, self.origin)
 

@@ -30,6 +30,8 @@ class ControlPoints(Record):
         What bends the path: control points of a Bezier curve, corners of a polygonal chain.
     path_source : str
         How the path was made, in words.
+    alignment : str
+        How the second end was permuted to match the first, "weights" or "activations"; "" if it was not.
     end_names : (2,) text
     first_buffers, second_buffers : dict of arrays
         Batch-norm statistics and the like at the ends.
@@ -50,6 +52,7 @@ class ControlPoints(Record):
     end_points: NDArray[Any]
     controls: NDArray[Any]
     path_source: str = ""
+    alignment: str = ""
     end_names: NDArray[Any] = field(default_factory=lambda: np.array(["A", "B"]))
     first_buffers: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     second_buffers: Mapping[str, NDArray[Any]] = field(default_factory=dict)

@@ -30,6 +30,8 @@ class PathProfile(Curve):
         "linear", "spherical", "bezier", "polygon" or "band".
     path_source : str
         How the path was made, in words.
+    alignment : str
+        How the second end was permuted to match the first, "weights" or "activations"; "" if it was not.
     end_names : (2,) text
         What the minima are called.
     end_loss : (2,) float64
@@ -79,6 +81,7 @@ class PathProfile(Curve):
 
     path: str = "linear"
     path_source: str = ""
+    alignment: str = ""
     end_names: NDArray[Any] = field(default_factory=lambda: np.array(["A", "B"]))
     end_loss: Array = field(default_factory=lambda: np.full(2, np.nan))
     length: float = NOWHERE

@@ -84,7 +84,7 @@ def check_profiles(records: Sequence[PathProfile]) -> None:
 
 
 def path_names(records: Sequence[PathProfile], names: Sequence[str] | None) -> list[str]:
-    """What the paths are called: as asked for, or by their kind, numbered where it is the same.
+    """What the paths are called: as asked for, or by what they are, numbered where that is the same.
 
     Raises
     ------
@@ -93,7 +93,13 @@ def path_names(records: Sequence[PathProfile], names: Sequence[str] | None) -> l
     """
     if names is not None and len(names) != len(records):
         raise InputError(f"{len(names)} names for {len(records)} paths; give one name for each")
-    return list(names) if names is not None else numbered([kind_of(record) for record in records])
+    return list(names) if names is not None else numbered([_described(record) for record in records])
+
+
+def _described(record: PathProfile) -> str:
+    """Kind, alignment and statistics of a path, in a few words."""
+    repaired = record.batchnorm == "recompute"
+    return ", ".join([kind_of(record), *(["aligned"] if record.alignment else []), *(["repaired"] if repaired else [])])
 
 
 def kind_of(record: PathProfile) -> str:
@@ -147,14 +153,21 @@ def metric_curves(record: PathProfile, metric: str) -> list[PathCurve]:
     ]
 
 
-def overlap_curves(record: PathProfile) -> list[PathCurve]:
-    """How much of the path's direction, and of the spans at its ends, lies in the span of the eigenvectors."""
+def overlap_curves(record: PathProfile, named: bool = True) -> list[PathCurve]:
+    """How much of the path's direction, and of the spans at its ends, lies in the span of the eigenvectors.
+
+    Parameters
+    ----------
+    record : PathProfile
+    named : bool
+        Whether the ends are called by their names.
+    """
     found = []
     if len(record.tangent_overlap) == len(record.s):
         found.append(PathCurve("of the path", _finite(record.tangent_overlap), ALONG))
     if len(record.end_overlap) == len(record.s):
         for index, color in enumerate((LOSS, TEST)):
-            words = f"with {record.end_names[index]}"
+            words = f"with {record.end_names[index]}" if named else f"with end {index}"
             found.append(PathCurve(words, _finite(record.end_overlap[:, index]), color, ("-", DASHED)[index]))
     return found
 
