@@ -13,203 +13,38 @@ value in one matrix become three *members* with nothing in common.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from math import prod
-from typing import TypeAlias
+from collections.abc import Callable, Sequence
 
-
-@dataclass(frozen=True)
-class Fixed:
-    """Numbers in an order that means something."""
-
-    size: int
-
-
-@dataclass(frozen=True)
-class Uniform:
-    """The same number everywhere: any order is as good."""
-
-    size: int
-
-
-@dataclass(frozen=True)
-class Sum:
-    """Terms one after the other."""
-
-    parts: tuple[Term, ...]
-
-    @property
-    def size(self) -> int:
-        """Their sizes together."""
-        return sum(part.size for part in self.parts)
-
-
-@dataclass(frozen=True)
-class Product:
-    """Terms one inside the other, the outermost first."""
-
-    factors: tuple[Term, ...]
-
-    @property
-    def size(self) -> int:
-        """The product of their sizes."""
-        return prod(factor.size for factor in self.factors)
-
-
-class Space:
-    """Units whose order is free.
-
-    Parameters
-    ----------
-    size : int
-    parents : sequence of Space
-        Every combination of their units has a space of its own here.
-
-    Attributes
-    ----------
-    bound : Term or None
-        What this space has been found to be.
-    fixed : bool
-        Its order means something after all; such a space is kept while others depend on it.
-    over, members : Space or None, list of Space
-        The fixed parent, and the spaces of its units.
-    used : bool
-        Some operation has met it; what no operation meets stays as it is.
-    """
-
-    def __init__(self, size: int, parents: Sequence[Space] = (), used: bool = False) -> None:
-        self.size, self.used = size, used
-        self.parents = tuple(parents)
-        self.bound: Term | None = None
-        self.fixed = False
-        self.over: Space | None = None
-        self.members: list[Space] = []
-        self.children: list[Space] = []
-        for parent in self.parents:
-            parent.children.append(self)
-        for parent in self.parents:
-            if parent.fixed and self.over is None:
-                self._tell_apart(parent)
-
-    def _tell_apart(self, parent: Space) -> None:
-        """Become one space for each unit of a parent that is fixed."""
-        self.over = parent
-        for index in range(parent.size):
-            others = [_member(other, parent, index) for other in found(self.parents) if other is not parent]
-            self.members.append(Space(self.size, [one for one in others if isinstance(one, Space)], self.used))
-
-
-Term: TypeAlias = Fixed | Uniform | Sum | Product | Space
-
-
-def found(parents: Sequence[Space]) -> tuple[Space, ...]:
-    """Return the spaces that some parents have become, without those that are none any more."""
-    resolved = (_followed(parent) for parent in parents)
-    return tuple(dict.fromkeys(one for one in resolved if isinstance(one, Space)))
-
-
-def resolved(term: Term) -> Term:
-    """Return a term with everything put in that is known by now, in its shortest form."""
-    if isinstance(term, Space):
-        end = _followed(term)
-        if not isinstance(end, Space):
-            return resolved(end)
-        return Fixed(end.size) if end.size == 1 or (end.fixed and not end.children) else end
-    if isinstance(term, Sum):
-        return summed([resolved(part) for part in term.parts])
-    if isinstance(term, Product):
-        return multiplied([resolved(factor) for factor in term.factors])
-    return term
-
-
-def summed(terms: Sequence[Term]) -> Term:
-    """Return terms one after the other as one."""
-    flat: list[Term] = []
-    for term in terms:
-        for part in term.parts if isinstance(term, Sum) else (term,):
-            if flat and isinstance(part, Fixed) and isinstance(flat[-1], Fixed):
-                part = Fixed(flat.pop().size + part.size)  # not what is uniform: two such numbers may differ
-            if part.size:
-                flat.append(part)
-    if not flat:
-        return Fixed(0)
-    return flat[0] if len(flat) == 1 else Sum(tuple(flat))
-
-
-def multiplied(terms: Sequence[Term]) -> Term:
-    """Return terms one inside the other as one."""
-    flat: list[Term] = []
-    for term in terms:
-        for factor in term.factors if isinstance(term, Product) else (term,):
-            if factor.size == 1:
-                continue
-            if flat and isinstance(factor, Fixed | Uniform) and type(flat[-1]) is type(factor):
-                factor = type(factor)(flat.pop().size * factor.size)
-            flat.append(factor)
-    for place, factor in enumerate(flat):
-        rest = flat[place + 1 :]
-        if isinstance(factor, Space) and factor.fixed and any(_depends(one, factor) for one in rest):
-            inner = [multiplied([_member(one, factor, index) for one in rest]) for index in range(factor.size)]
-            return multiplied([*flat[:place], summed([resolved(one) for one in inner])])
-    if not flat:
-        return Fixed(1)
-    return flat[0] if len(flat) == 1 else Product(tuple(flat))
-
-
-def leaves(term: Term) -> Iterator[Space]:
-    """Yield the spaces of a term, those of the members of a space that is told apart only through itself."""
-    term = resolved(term)
-    if isinstance(term, Space):
-        yield term
-    for part in getattr(term, "parts", getattr(term, "factors", ())):
-        yield from leaves(part)
-
-
-def free_leaves(term: Term) -> list[Space]:
-    """Return the spaces of a term whose order is free, members for those that are told apart."""
-    result: list[Space] = []
-    for leaf in leaves(term):
-        if leaf.members:
-            result += [one for member in leaf.members for one in free_leaves(member)]
-        elif not leaf.fixed:
-            result.append(leaf)
-    return result
-
-
-def mark_used(terms: Sequence[Term]) -> None:
-    """Remember that an operation has met these terms."""
-    for term in terms:
-        for leaf in leaves(term):
-            leaf.used = True
-            mark_used(leaf.members)
+from landscape.geometry.axis_terms import (
+    Fixed,
+    Product,
+    Space,
+    Sum,
+    Term,
+    Uniform,
+    found,
+    leaves,
+    mark_used,
+    member,
+    multiplied,
+    ordered,
+    resolved,
+    summed,
+)
 
 
 def fix(term: Term) -> Term:
     """Give every order in a term a meaning; returns the term."""
     for leaf in list(leaves(term)):
-        if leaf.members:
-            for member in leaf.members:
-                fix(member)
+        for one in leaf.members:
+            fix(one)
         if leaf.fixed:
             continue
         leaf.fixed = True
         for child in list(leaf.children):
             if child.bound is None and not child.fixed and child.over is None:
-                child._tell_apart(leaf)
+                child.tell_apart(leaf)
     return resolved(term)
-
-
-def ordered(term: Term) -> Term:
-    """Return a term in which nothing is uniform: such numbers have an order from now on."""
-    term = resolved(term)
-    if isinstance(term, Uniform):
-        return Fixed(term.size)
-    if isinstance(term, Sum):
-        return summed([ordered(part) for part in term.parts])
-    if isinstance(term, Product):
-        return multiplied([ordered(factor) for factor in term.factors])
-    return term
 
 
 def unified(first: Term, second: Term) -> Term:
@@ -312,8 +147,7 @@ def halves(term: Term, first: int) -> tuple[Term, Term]:
         return left, summed([right, *tail])
     outer, inner = term.factors[0], multiplied(term.factors[1:])
     if isinstance(outer, Fixed):
-        copies = [inner] * outer.size
-        return halves(summed(copies) if not _is_plain(inner) else Fixed(term.size), first)
+        return halves(summed([inner] * outer.size), first)
     if first % inner.size == 0:
         left, right = halves(outer, first // inner.size)
         if isinstance(resolved(term), Product):
@@ -361,12 +195,6 @@ def blocks(term: Term, count: int) -> tuple[Term, Term]:
     return pair(term, count)
 
 
-def _followed(term: Term) -> Term:
-    while isinstance(term, Space) and term.bound is not None:
-        term = term.bound
-    return term
-
-
 def _as_fixed(term: Term) -> Term:
     """Fix a term, also where others depend on it."""
     size = term.size
@@ -379,28 +207,12 @@ def _has_children(space: Space) -> bool:
     return any(child.bound is None and not child.fixed for child in space.children)
 
 
-def _is_plain(term: Term) -> bool:
-    return isinstance(term, Fixed)
-
-
-def _member(term: Term, parent: Space, index: int) -> Term:
-    """What a term is for one unit of a parent that is fixed."""
-    term = resolved(term)
-    if isinstance(term, Space):
-        return resolved(term.members[index]) if term.over is parent else term
-    if isinstance(term, Sum):
-        return summed([_member(part, parent, index) for part in term.parts])
-    if isinstance(term, Product):
-        return multiplied([_member(factor, parent, index) for factor in term.factors])
-    return term
-
-
 def member_of(terms: Sequence[Term], key: Term, index: int) -> list[Term]:
     """Return what the labels of the other axes are for one index of an axis whose order is fixed."""
     key = resolved(key)
     if not isinstance(key, Space):
         return list(terms)
-    return [_member(term, key, index) for term in terms]
+    return [member(term, key, index) for term in terms]
 
 
 def stacked(axes: Sequence[Sequence[Term]]) -> tuple[Term, list[Term]]:
@@ -420,14 +232,10 @@ def stacked(axes: Sequence[Sequence[Term]]) -> tuple[Term, list[Term]]:
             result.append(first)
             continue
         family = Space(first.size, [key], used=True)
-        for member, term in zip(family.members, terms, strict=True):
-            bound(member, term)
+        for one, term in zip(family.members, terms, strict=True):
+            bound(one, term)
         result.append(family)
     return key, result
-
-
-def _depends(term: Term, parent: Space) -> bool:
-    return any(leaf.over is parent for leaf in leaves(term))
 
 
 def _instantiated(term: Term) -> Term:
@@ -446,8 +254,8 @@ def _define(space: Space, build: Callable[[Term, Term], Term], first: Space, sec
     if space.over is None:
         space.bound = build(first, second)
         return
-    for index, member in enumerate(space.members):  # which may be known already
-        unified(member, build(first.members[index], second.members[index]))
+    for index, one in enumerate(space.members):  # which may be known already
+        unified(one, build(first.members[index], second.members[index]))
     space.bound = build(first, second)
 
 
@@ -458,9 +266,9 @@ def _told_apart(term: Sum, outer: int) -> tuple[Term, Term]:
     key.fixed = True
     family = Space(inner, [key], used=True)
     rest: Term = term
-    for member in family.members:
+    for one in family.members:
         part, rest = halves(rest, inner)
-        bound(member, part)
+        bound(one, part)
     return key, family
 
 

@@ -8,21 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from landscape.geometry.axis_labels import (
-    Fixed,
-    Term,
-    Uniform,
-    closed,
-    fix,
-    halves,
-    member_of,
-    multiplied,
-    pair,
-    resolved,
-    stacked,
-    summed,
-    unified,
-)
+from landscape.geometry.axis_labels import closed, fix, halves, member_of, pair, stacked, unified
+from landscape.geometry.axis_terms import Fixed, Term, Uniform, multiplied, resolved, summed
 from landscape.geometry.operation_call import Call, Labels, Rules, Shape, broadcast
 
 RULES = Rules()

@@ -19,20 +19,8 @@ from torch import fx, nn
 
 from landscape._network import Network, unwrap
 from landscape.errors import InputError
-from landscape.geometry.axis_labels import (
-    Fixed,
-    Product,
-    Space,
-    Sum,
-    Term,
-    closed,
-    fix,
-    found,
-    free_leaves,
-    leaves,
-    orphaned,
-    resolved,
-)
+from landscape.geometry.axis_labels import closed, fix, orphaned
+from landscape.geometry.axis_terms import Fixed, Product, Space, Sum, Term, found, free_leaves, leaves, resolved
 from landscape.geometry.network_trace import WITHOUT, NetworkTrace, traced
 from landscape.geometry.operation_call import flat, tree_of
 from landscape.geometry.operation_rules import call_of, labels_after, summed_over

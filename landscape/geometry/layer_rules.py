@@ -12,21 +12,8 @@ from typing import Any
 
 from torch import Tensor
 
-from landscape.geometry.axis_labels import (
-    Fixed,
-    Space,
-    Term,
-    Uniform,
-    blocks,
-    bound,
-    closed,
-    fix,
-    halves,
-    multiplied,
-    ordered,
-    resolved,
-    unified,
-)
+from landscape.geometry.axis_labels import blocks, bound, closed, fix, halves, unified
+from landscape.geometry.axis_terms import Fixed, Space, Term, Uniform, multiplied, ordered, resolved
 from landscape.geometry.operation_call import Call, Labels, Rules, broadcast, tree_of
 
 RULES = Rules()

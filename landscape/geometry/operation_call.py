@@ -9,7 +9,8 @@ from typing import Any
 from torch import Tensor, fx
 from torch.utils._pytree import tree_flatten
 
-from landscape.geometry.axis_labels import Fixed, Term, Uniform, closed, unified
+from landscape.geometry.axis_labels import closed, unified
+from landscape.geometry.axis_terms import Fixed, Term, Uniform
 
 Labels = list[Term]
 Shape = tuple[int, ...]

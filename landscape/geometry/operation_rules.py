@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, fx
 
 from landscape.geometry import axis_rules, layer_rules
-from landscape.geometry.axis_labels import closed, free_leaves, mark_used
+from landscape.geometry.axis_labels import closed
+from landscape.geometry.axis_terms import free_leaves, mark_used
 from landscape.geometry.operation_call import Call, Rules, flat, tree_of
 
 RULES = Rules({**layer_rules.RULES, **axis_rules.RULES})

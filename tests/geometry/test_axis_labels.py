@@ -7,21 +7,8 @@ from torch import nn
 from torch.nn import functional
 
 from landscape.geometry import CouplingGraph
-from landscape.geometry.axis_labels import (
-    Fixed,
-    Product,
-    Space,
-    Sum,
-    Uniform,
-    fix,
-    halves,
-    member_of,
-    multiplied,
-    pair,
-    resolved,
-    summed,
-    unified,
-)
+from landscape.geometry.axis_labels import fix, halves, member_of, pair, unified
+from landscape.geometry.axis_terms import Fixed, Product, Space, Sum, Uniform, multiplied, resolved, summed
 from landscape.geometry.permuting import permuted_state, random_permutations
 from tests.geometry.networks import output, state_of
 
