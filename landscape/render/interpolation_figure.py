@@ -229,6 +229,7 @@ def _moved(axes: Axes, inches: float) -> Any:
 def _small_panels(records: Sequence[PathProfile], mapped: bool) -> list[_Small]:
     """Curvature unless it is with the eigenvalues, accuracy, norm of the gradient, overlaps, as far as known."""
     metric = metric_of(records)
+    named = len({tuple(map(str, record.end_names)) for record in records}) == 1
     norms = [
         [PathCurve("", np.where(np.isfinite(one.gradient_norms), one.gradient_norms, np.nan), LOSS)]
         if len(one.gradient_norms) == len(one.s)
@@ -243,7 +244,7 @@ def _small_panels(records: Sequence[PathProfile], mapped: bool) -> list[_Small]:
         *([] if mapped else [_Small("curvature\nalong path", curvatures, "curvature")]),
         _Small(metric or "", [metric_curves(one, metric) for one in records] if metric else [], "metric"),
         _Small("gradient\nnorm", norms, "norm"),
-        _Small("overlap of\neigenvectors", [overlap_curves(one) for one in records], "share"),
+        _Small("overlap of\neigenvectors", [overlap_curves(one, named) for one in records], "share"),
     ]
     return [panel for panel in found if any(np.isfinite(c.values).any() for own in panel.curves for c in own)]
 
@@ -272,6 +273,8 @@ def _draw_eigenvalues(page: _Page, records: Sequence[PathProfile], found: Eigenv
     where = f" of the {names.pop()}" if len(names) == 1 else ""
     page.name_rows(page.images, theme.shortened(f"eigenvalue λ{where}", theme.BODY, DENSITIES if where else LINES))
     lines = [pair for record in records for pair in key_handles(eigenvalue_curves(record), 1.2)]
+    if len({words for _, words in lines}) > 3:  # the paths have different numbers of eigenvalues
+        lines = [(line, "largest λ" if words.endswith("largest λ") else words) for line, words in lines]
     bar_share = 0.62
     if image is not None:
         _draw_bar(page, image, bar_share)

@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from landscape.render.density_figure import FLOOR
-from landscape.render.eigenvalue_scale import positions
 
 if TYPE_CHECKING:
     from landscape.records import PathProfile, SpectralDensity
 
 Array = NDArray[np.float64]
 KERNEL = 0.01  # of the largest |λ| at a point, as for a density by itself
+REACH = 5.2  # kernels beyond which a peak of ten thousand eigenvalues is not seen; an outlier has half of it
 NARROWEST = 0.01  # of the widest kernel: half of what is linear on the axis at least
 
 
@@ -68,15 +68,19 @@ class EigenvalueMap:
         kernels = [KERNEL * float(np.abs(end).max()) for end in ends if np.abs(end).any()]
         kernels = kernels or [KERNEL * float(np.abs(every).max()) or 1.0]
         width = sigma or max(min(kernels), NARROWEST * max(kernels))
-        found = cls(width, positions(float(every.min()), float(every.max()), width, "symlog", rows), 1.0, sigma)
+        reach = [REACH * (sigma or max(KERNEL * one.magnitude, width)) for one in densities]
+        lows = [one.lambda_min - far for one, far in zip(densities, reach, strict=True)]
+        highs = [one.lambda_max + far / 2 for one, far in zip(densities, reach, strict=True)]
+        ups = np.arcsinh(np.array([min([float(every.min()), *lows]), max([float(every.max()), *highs])]) / width)
+        margin = 0.02 * float(np.ptp(ups)) or 1.0
+        found = cls(width, np.sinh(np.linspace(ups[0] - margin, ups[1] + margin, rows)) * width, 1.0, sigma)
         top = max((float(found.heights(density).max()) for density in densities), default=1.0)
         return cls(width, found.x, max(top, 2.0), sigma)
 
     @property
     def limits(self) -> tuple[float, float]:
         """Ends of the axis."""
-        low, high = (float(end) for end in np.arcsinh(self.x[[0, -1]] / self.width))
-        return float(self.x[0]), float(np.sinh(high + 0.02 * (high - low)) * self.width)
+        return float(self.x[0]), float(self.x[-1])
 
     def kernel(self, density: SpectralDensity) -> float:
         """Kernel width of a density."""

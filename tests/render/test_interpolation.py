@@ -162,6 +162,10 @@ def test_columns_share_their_scales():
         assert left.get_ylim() == right.get_ylim() and left.get_xlim() == right.get_xlim()
     words = all_text(figure)
     assert "plain" in words and "aligned" in words and words.count("barrier") == 2
+    assert "with SGD" in words and "5 largest λ" in words
+    fewer = replace(profile(height=0.1), values=profile().values[:, :2], end_names=np.array(["SGD", "Adam"]))
+    words = all_text(interpolation([profile(points=5), fewer]))
+    assert "with end 0" in words and "with SGD" not in words and "5 largest λ" not in words and "largest λ" in words
 
 
 def test_what_is_written():
