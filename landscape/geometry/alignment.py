@@ -22,7 +22,7 @@ from landscape.geometry.activation_matching import matched_activations
 from landscape.geometry.coupling import CouplingGraph
 from landscape.geometry.layout import layout_of
 from landscape.geometry.matching import matched_weights
-from landscape.geometry.network_trace import WITHOUT
+from landscape.geometry.network_trace import WITHOUT, called
 from landscape.geometry.permuting import Permutations, permuted_state
 from landscape.geometry.points import buffers_of, last_of, vector_of
 from landscape.geometry.products import dot, norm
@@ -79,8 +79,9 @@ def align(
         Weights: b comes as near to a as coordinate descent finds, often the least barrier. Activations: neurons that
         say the same about the data are matched, whatever their weights.
     restarts : int
-        Descents, of which the best is taken: the first from the order that b has, the others from orders by chance.
-        Default 1: from either, a permuted copy is found again. Activations have one answer and need none.
+        Starts of the descent, of which the best is taken. The first one is the order that b has, and beside it one that
+        does not depend on it, from which permuted copies of small networks were found again 120 times of 120; each
+        further one is an order by chance. Activations have one answer and need none.
     seed : int
         Of the order in which neurons are visited, of the restarts and of the samples.
     samples : int, optional
@@ -140,10 +141,10 @@ def _aligned(
 ) -> AlignedCheckpoint:
     """By this rank alone."""
     first, second = (_point(objective, thing, name) for thing, name in ((a, "a"), (b, "b")))
-    call = objective._loss.function if objective.opaque else None
 
     def graph_of(inputs: Any) -> CouplingGraph:
-        return CouplingGraph.of_network(objective._network, inputs, call=call, frozen=tuple(objective.fixed))
+        frozen = tuple(objective.fixed)
+        return CouplingGraph.of_network(objective._network, inputs, call=_call(objective), frozen=frozen)
 
     graph = graph_of(_inputs(objective, _a_few(objective._batches[0])))
     one, two = (_state(objective, point) for point in (first, second))
@@ -197,7 +198,7 @@ def _point(objective: Objective, thing: Any, name: str) -> _Point:
             raise InputError(
                 f"buffer {which!r} has shape {value.shape} in {name}, but {tuple(buffers[which].shape)} in the model"
             )
-        buffers[which] = torch.as_tensor(value).to(buffers[which])
+        buffers[which] = torch.from_numpy(np.array(value)).to(buffers[which])
     return _Point(vector, buffers, source)
 
 
@@ -241,6 +242,11 @@ def _inputs(objective: Objective, batch: Batch) -> Any:
     return batch if objective.opaque else batch[0]
 
 
+def _call(objective: Objective) -> Callable[..., Any] | None:
+    """The loss, if it is what calls the network."""
+    return objective._loss.function if objective.opaque else None
+
+
 def _deviation(objective: Objective, before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> float:
     """Largest change of an output, relative to the largest output.
 
@@ -270,52 +276,25 @@ def _largest_change(
     after: Mapping[str, Tensor],
     precision: torch.dtype,
 ) -> float:
-    network = objective._network
-    module = copy.deepcopy(network.module).to(precision)
+    module = copy.deepcopy(objective._network.module).to(precision)
     change = largest = 0.0
     with objective.scope(), torch.no_grad():
         for inputs in batches:
             data = tree_map(lambda leaf: _as(leaf, precision), inputs)
-            outputs = [
-                _outputs(objective, module, {name: _as(value, precision) for name, value in state.items()}, data)
+            states = [
+                {name: _as(value, precision).clone() for name, value in state.items()}  # the network may write to them
                 for state in (before, after)
             ]
+            outputs = [tree_flatten(called(module, state, data, _call(objective)))[0] for state in states]
             for one, two in zip(*outputs, strict=True):
+                if not (isinstance(one, Tensor) and one.is_floating_point()):
+                    continue
                 there = torch.isfinite(one)
                 if not torch.equal(there, torch.isfinite(two)):
                     return math.inf
                 change = max(change, float((one - two)[there].abs().max()) if there.any() else 0.0)
                 largest = max(largest, float(one[there].abs().max()) if there.any() else 0.0)
     return change / largest if largest > 0 else change
-
-
-def _outputs(objective: Objective, module: torch.nn.Module, state: Mapping[str, Tensor], data: Any) -> list[Tensor]:
-    """Floating-point outputs of the network, or the loss that hides them."""
-    state = {name: value.clone() for name, value in state.items()}
-    if objective.opaque:
-        held = _Held(module, objective._loss.function)
-        named = {f"module.{name}": value for name, value in state.items()}
-        output = torch.func.functional_call(held, named, (data,))
-    else:
-        output = torch.func.functional_call(module, state, (data,))
-    return [leaf for leaf in tree_flatten(output)[0] if isinstance(leaf, Tensor) and leaf.is_floating_point()]
-
-
-class _Held(torch.nn.Module):
-    """A loss that calls a module; its result, and what the module has put out."""
-
-    def __init__(self, module: torch.nn.Module, function: Callable[..., Any]) -> None:
-        super().__init__()
-        self.module, self.function = module, function
-
-    def forward(self, data: Any) -> Any:
-        """The loss and all outputs of the module."""
-        outputs: list[Any] = []
-        hook = self.module.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
-        try:
-            return [self.function(self.module, data), outputs]
-        finally:
-            hook.remove()
 
 
 def _as(leaf: Any, precision: torch.dtype) -> Any:

@@ -66,7 +66,6 @@ def traced(
     names = list(state)
     where: list[tuple[int, str]] = []
     stack: list[str] = []
-    outputs: list[Any] = []
 
     def note() -> None:
         mode = get_proxy_mode()
@@ -80,22 +79,14 @@ def traced(
 
         return hook
 
-    def leave(inner: nn.Module, _: Any, output: Any) -> None:
+    def leave(*_: Any) -> None:
         stack.pop()
         note()
-        if inner is module:
-            outputs.append(output)
 
     def run(values: list[Tensor], tensors: list[Tensor]) -> Any:
         given = iter(tensors)
         data = tree_unflatten([next(given) if isinstance(leaf, Tensor) else leaf for leaf in leaves], tree)
-        variables = dict(zip(names, values, strict=True))
-        if call is None:
-            return torch.func.functional_call(module, variables, (data,))
-        result = torch.func.functional_call(
-            _Called(module, call), {f"module.{name}": value for name, value in variables.items()}, (data,)
-        )
-        return [result, *outputs]
+        return called(module, dict(zip(names, values, strict=True)), data, call)
 
     hooks = [inner.register_forward_pre_hook(enter(name)) for name, inner in module.named_modules()]
     hooks += [inner.register_forward_hook(leave) for inner in module.modules()]
@@ -120,12 +111,44 @@ def traced(
     return NetworkTrace(graph, tuple(names), tuple(where))
 
 
-class _Called(nn.Module):
-    """A module in the hands of a function, so that functional_call can replace its parameters."""
+class Called(nn.Module):
+    """A module in the hands of a function, so that functional_call can replace its parameters.
+
+    Parameters
+    ----------
+    module : nn.Module
+    call : callable
+        ``call(module, data)``.
+    """
 
     def __init__(self, module: nn.Module, call: Callable[[nn.Module, Any], Any]) -> None:
         super().__init__()
         self.module, self.call = module, call
 
-    def forward(self, data: Any) -> Any:
-        return self.call(self.module, data)
+    def forward(self, data: Any) -> list[Any]:
+        """What the function returns, and all that the module has put out meanwhile."""
+        outputs: list[Any] = []
+        hook = self.module.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
+        try:
+            return [self.call(self.module, data), outputs]
+        finally:
+            hook.remove()
+
+
+def called(
+    module: nn.Module, state: Mapping[str, Tensor], data: Any, call: Callable[[nn.Module, Any], Any] | None
+) -> Any:
+    """Return the output of a module with other parameters and buffers, or what a function makes of it, and the output.
+
+    Parameters
+    ----------
+    module : nn.Module
+    state : dict of tensors
+    data : tree of tensors
+    call : callable, optional
+        ``call(module, data)``; default: the module is called with the data.
+    """
+    if call is None:
+        return torch.func.functional_call(module, dict(state), (data,))
+    named = {f"module.{name}": value for name, value in state.items()}
+    return torch.func.functional_call(Called(module, call), named, (data,))
