@@ -13,6 +13,12 @@ MADE = {
     "spectrum_of_your_model.py": {"spectrum.h5", "spectrum.png", "eigenpairs.h5"},
     "trajectory_video.py": {"run.h5", "run.h5.segments", "surface.h5", "surface.png", "relief.png", "run.mp4"},
     "compare_optimizers.py": {"optimizers.h5", "optimizers.png"},
+    "two_seeds.py": {
+        *(f"{name}.h5" for name in ("straight", "aligned", "repaired", "curve")),
+        "two_seeds.png",
+        "two_seeds.mp4",
+    },
+    "sgd_vs_proxsgd.py": {"sgd.h5", "prox_sgd.h5", "sgd_vs_proxsgd.h5", "sgd_vs_proxsgd.png"},
     "gallery.py": {
         *(f"{name}.png" for name in ("surface", "relief", "density", "eigenvalues", "eigenvectors", "profile")),
         *(f"{name}.png" for name in ("trajectory", "flyover", "compare", "spectrum")),
