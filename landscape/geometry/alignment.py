@@ -76,8 +76,8 @@ def align(
     a, b : Checkpoint, Objective, Trajectory (its last checkpoint) or (n,) vector
         Of the model of the objective. A point without buffers has those of the objective.
     method : "weights" or "activations"
-        Weights: b comes as near to a as coordinate descent finds, often the least barrier. Activations: neurons that
-        say the same about the data are matched, whatever their weights.
+        Weights: b comes as near to a as coordinate descent finds. Activations: neurons that say the same about the data
+        are matched, whatever their weights. Which of them leaves the lower barrier differs from pair to pair.
     restarts : int
         Starts of the descent, of which the best is taken. The first one is the order that b has, and beside it one that
         does not depend on it, from which permuted copies of small networks were found again 120 times of 120; each

@@ -13,7 +13,9 @@ value in one matrix become three *members* with nothing in common.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 
 from landscape.geometry.axis_terms import (
     Fixed,
@@ -139,12 +141,10 @@ def halves(term: Term, first: int) -> tuple[Term, Term]:
         _define(term, lambda one, two: summed([one, two]), *pair)
         return pair
     if isinstance(term, Sum):
-        head, tail = term.parts[0], term.parts[1:]
-        if head.size <= first:
-            left, right = halves(summed(tail), first - head.size)
-            return summed([head, left]), right
-        left, right = halves(head, first)
-        return left, summed([right, *tail])
+        ends = list(accumulate(part.size for part in term.parts))
+        place = bisect_left(ends, first)
+        left, right = halves(term.parts[place], first - (ends[place] - term.parts[place].size))
+        return summed([*term.parts[:place], left]), summed([right, *term.parts[place + 1 :]])
     outer, inner = term.factors[0], multiplied(term.factors[1:])
     if isinstance(outer, Fixed):
         return halves(summed([inner] * outer.size), first)
