@@ -134,6 +134,9 @@ class PathFilm(Stage):
     ) -> None:
         """Draw everything that stands still, and prepare what moves."""
         self._right = min(COLUMN if surface is None else WIDE_COLUMN, 0.43 * self.width)
+        known = surface is not None or self._measured or len(facts_along(self.profile)) > 1
+        if not known:  # nothing but a loss has the whole width
+            self._right = -GAP
         self._across = self.width - MARGIN - self._right - START - GAP
         self._high = IMAGE if surface is None else LOW_IMAGE
         self.title(title, START + self._across - LEFT)
@@ -252,7 +255,7 @@ class PathFilm(Stage):
         """The map where there is a surface; otherwise, and where there is no density, the numbers of the place."""
         left, top = self.width - MARGIN - self._right, HEIGHT - 34.0
         bottom = BOTTOM + self._high + NOTE if self._slice is not None else BOTTOM
-        facts, plane = facts_along(self.profile), None
+        facts, plane = facts_along(self.profile) if self._right > 0 else [], None
         if surface is not None and place is not None:
             facts = facts[:BELOW_MAP] if self._slice is None else []
             low = bottom + ROW * len(facts)
