@@ -94,9 +94,10 @@ class DurableLanczos:
         self.complete = complete
         self.state = state
         self.every = every
-        self.rows = RowPartition(operator.n, operator.grid.data)
-        start = gaussian(self.rows, seed, probe, operator.dtype, operator.device)
-        self.lanczos = Lanczos(lambda shard: operator.apply_rows(shard, self.rows), self.rows, start, memory)
+        self.rows = rows = RowPartition(operator.n, operator.grid.data)
+        start = gaussian(rows, seed, probe, operator.dtype, operator.device)
+        # Not self.rows: in a circle with this object, the operator and all it keeps would wait for the collector.
+        self.lanczos = Lanczos(lambda shard: operator.apply_rows(shard, rows), rows, start, memory)
         self.resumed = 0
         self._saved = self._progress
         self._saved_vectors = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from functools import cache
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 import landscape as ls
+from landscape.curvature.double_backward import DoubleBackward
 from landscape.spectrum import probe_groups
 from tests.cases import Diagonal, cases, plotted_error, trained_spectrum, wasserstein
 
@@ -254,3 +256,21 @@ def test_arguments_out_of_range_are_named(message: str, options: dict[str, objec
 def test_something_else_than_an_operator_is_refused() -> None:
     with pytest.raises(ls.InputError, match=r"needs an operator such as landscape.Hessian\(objective\), not ndarray"):
         ls.spectral_density(np.eye(3))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("method", ["deflated", "classical"])
+def test_what_products_have_kept_goes_with_the_run(method: str) -> None:
+    """Without the collector of circles, which comes late: along a path every point keeps graphs of its own."""
+    operator = ls.Hessian(cases()["mlp"].objective(), product="double_backward")
+
+    def products() -> int:
+        return sum(type(thing) is DoubleBackward for thing in gc.get_objects())
+
+    gc.collect()
+    gc.disable()
+    try:
+        before = products()
+        ls.spectral_density(operator, method=method, probes=1, steps=5)
+        assert products() <= before
+    finally:
+        gc.enable()
