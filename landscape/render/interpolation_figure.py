@@ -349,7 +349,8 @@ def _name_ends(page: _Page, axes: Axes, record: PathProfile) -> None:
         words = theme.shortened(str(name), theme.BODY - 1, room / BOLD)
         half = BOLD * theme.text_width(words, theme.BODY - 1) / 2
         at = (place - low) * scale
-        moved = 0.0 if half < 0.08 else float(np.clip(at, half, page.width - half)) - at
+        alone = len(page.losses) == 1 and half < 0.08
+        moved = 0.0 if alone else float(np.clip(at, half, page.width - half)) - at
         axes.annotate(
             words, (place, 0), xycoords=("data", "axes fraction"), xytext=(72 * moved, -17),
             textcoords="offset points", ha="center", va="top", fontsize=theme.BODY - 1, fontweight="bold",

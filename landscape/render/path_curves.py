@@ -292,8 +292,9 @@ def mark_barrier(axes: Axes, record: PathProfile, level: float, size: float, sca
     if theme.text_width(words, size) > room:
         words = words.removeprefix("barrier ")
     words = theme.shortened(words, size, room)
-    place, low = record.barrier_at, float(record.chord[record.s == record.barrier_at][0])
+    place = 0.5
     if is_barrier(record):
+        place, low = record.barrier_at, float(record.chord[record.s == record.barrier_at][0])
         high = low + record.barrier
         axes.annotate(
             "", (place, high), (place, low), zorder=5,
