@@ -146,10 +146,11 @@ def interpolate(
     values.agree_on_arithmetic(*map(places.theta, (0.0, 0.5, 1.0)))
     parts = PartLosses(objective, values.fast, subsamples, seed, by_sample=True)
     hessian = Hessian(objective) if derivatives or spectra or k else None
+    s = positions(points, margin)
     if hessian is not None:
+        hessian.points = len(s) if spectra or k else 1
         hessian.prepare()  # once for all points, which the ranks then compute on their own
     rows = PathRows(values, parts, places, hessian if derivatives else None)
-    s = positions(points, margin)
     check_memory(len(s) + 2, rows.width, f"a path of {len(s)} points", lambda most: f"{most} points", world)
     along = None
     if hessian is not None and (spectra or k):

@@ -77,6 +77,8 @@ class Hessian(Operator):
 
     Attributes
     ----------
+    points : int
+        At how many points there will be a run with this operator, 1 unless it is set: tracing is paid for once.
     deviation : float
         ``‖Hv - H'v‖ / ‖Hv‖`` of a random v for the reduced precision, 0 without one, NaN before the first product.
     preparation_seconds : float
@@ -98,6 +100,7 @@ class Hessian(Operator):
 
     name = "hessian"
     product = "auto"
+    points = 1
     precision: str | None = None
     deviation = 0.0
     preparation_seconds = 0.0
@@ -202,7 +205,7 @@ class Hessian(Operator):
             return "double_backward"
         vector = self._random_vector()
         with self.objective.scope():
-            if _operations(self.objective, first) * self.objective.batches < WORTH_TRACING:
+            if _operations(self.objective, first) * self.objective.batches * self.points < WORTH_TRACING:
                 return "double_backward"
             expected = DoubleBackward(self.objective, 0.0).products(None, *first[1:], vector)
             traced = self._ways["linearized"] = Linearized(self.objective, self._budget)
