@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -43,7 +43,7 @@ def connectivity(
     minima: Mapping[str, Any] | Sequence[Any],
     *,
     path: str = "linear",
-    align: str | None = None,
+    align: str | Literal[False] | None = None,
     points: int = DEFAULT_POINTS,
     batchnorm: str = "eval",
     subsamples: int = DEFAULT_SUBSAMPLES,
@@ -66,7 +66,7 @@ def connectivity(
         The straight way, or a quadratic Bezier curve that is fitted to low loss with the defaults of
         ``ls.BezierPath.fit``.
     align : "weights" or "activations", optional
-        Permute the second of each pair to match the first, as ``ls.align`` does.
+        Permute the second of each pair to match the first, as ``ls.align`` does. None or False: leave all as they are.
     points : int
         Of each way, both ends included, evenly spaced by arc length; at least 3.
     batchnorm : "eval" or "recompute"
@@ -99,6 +99,7 @@ def connectivity(
     >>> float(found.barriers.max()), found.distances[0].round(3).tolist()
     (0.0, [0.0, 1.732, 2.236])
     """
+    align = align or None
     _check(objective, minima, path, align)
     check_whole("points", points, 3)
     for name, value, least in (("subsamples", subsamples, 2), ("seed", seed, 0)):

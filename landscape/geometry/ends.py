@@ -51,6 +51,11 @@ def two_ends(a: Any, b: Any, names: Sequence[str]) -> Ends:
     for vector, name in zip(vectors, names, strict=True):
         _check_finite(vector, layout, name)
     if np.array_equal(vectors[0], vectors[1]):
+        if getattr(points[1], "permutations", None):
+            raise InputError(
+                f"{names[1]} is {names[0]} with its neurons in another order: aligned, they are the same point, and "
+                "nothing lies between them"
+            )
         raise InputError(
             f"{names[0]} and {names[1]} are the same point, so that nothing lies between them: give two different "
             "minima"

@@ -11,7 +11,7 @@ import torch
 import landscape as ls
 from landscape.errors import InputError
 from landscape.geometry import Layout, Path
-from landscape.records import Checkpoint
+from landscape.records import AlignedCheckpoint, Checkpoint
 from tests.geometry.runs import Run
 
 NAMES, SHAPES, N = ("weight", "bias"), ((3, 4), (3,)), 15
@@ -192,6 +192,11 @@ def test_a_straight_path_needs_a_direction_for_its_plane():
     ("a", "b", "message"),
     [
         (np.zeros(3), np.zeros(3), "A and B are the same point"),
+        (
+            np.zeros(3),
+            AlignedCheckpoint(np.zeros(3), permutations={"weight[0]": np.array([1, 0])}),
+            "B is A with its neurons in another order",
+        ),
         (np.zeros(3), np.zeros(4), "A has n = 3 parameters, but B has 4"),
         (np.zeros(3), np.array([0, np.nan, np.inf]), "B holds NaN or inf at 2 of 3 places"),
         ("a.pt", np.zeros(3), "A must be a checkpoint.*the text 'a.pt'.*Trajectory"),
@@ -240,3 +245,14 @@ def test_other_input_that_cannot_be_used():
         ls.SphericalPath(-b, b)
     with pytest.raises(InputError, match=r"made of its control points.*not of Checkpoint"):
         Path.of(checkpoint(0))
+
+
+def test_a_path_says_how_its_end_was_aligned(tmp_path):
+    matched = AlignedCheckpoint(
+        **vars(checkpoint(1)), permutations={"weight[0]": np.array([1, 0, 2])}, method="weights"
+    )
+    path = ls.BezierPath(checkpoint(0), matched, checkpoint(2).theta[None])
+    assert path.alignment == "weights" and path.source.endswith("from A to B, its neurons matched by weights")
+    again = Path.of(ls.load(path.save(tmp_path / "path.h5")))
+    assert (again.alignment, again.source) == (path.alignment, path.source)
+    assert ls.LinearPath(checkpoint(0), checkpoint(1)).alignment == ""
