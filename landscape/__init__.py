@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from landscape import bridges, optim, render
     from landscape._load import load
-    from landscape.connectivity import connectivity
+    from landscape.barriers import connectivity
     from landscape.curvature import (
         BlockDiagonal,
         EmpiricalFisher,
@@ -110,7 +110,7 @@ _MODULE_OF = {
     "Profile": "landscape.records",
     "interpolate": "landscape.interpolation",
     "PathProfile": "landscape.records",
-    "connectivity": "landscape.connectivity",
+    "connectivity": "landscape.barriers",
     "Connectivity": "landscape.records",
     "load": "landscape._load",
     "ProcessGrid": "landscape.parallel",

@@ -41,6 +41,12 @@ def test_every_name_resolves(name):
     assert getattr(landscape, name) is not None
 
 
+def test_no_module_hides_a_name():
+    """A function in a module of its own name would be replaced by it as soon as somebody imports the module."""
+    modules = {path.stem for path in Path(landscape.__file__).parent.iterdir()}
+    assert modules & (set(landscape.__all__) - set(landscape._SUBMODULES)) == set()
+
+
 def test_one_version():
     citation = re.search(r"^version: (.*)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE)
     assert landscape.__version__ == version("landscape-spectra") == citation[1]

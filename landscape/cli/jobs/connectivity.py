@@ -67,7 +67,7 @@ class ConnectivityCommand(Command[ConnectivityJob]):
 
     def compute(self, state: RunState, progress: Progress) -> Connectivity:
         """Compute all barriers."""
-        from landscape.connectivity import connectivity
+        from landscape.barriers import connectivity
 
         job = self.job
         return connectivity(
