@@ -44,6 +44,8 @@ def connectivity(
     *,
     path: str = "linear",
     align: str | Literal[False] | None = None,
+    restarts: int = 1,
+    epochs: int | None = None,
     points: int = DEFAULT_POINTS,
     batchnorm: str = "eval",
     subsamples: int = DEFAULT_SUBSAMPLES,
@@ -67,6 +69,11 @@ def connectivity(
         ``ls.BezierPath.fit``.
     align : "weights" or "activations", optional
         Permute the second of each pair to match the first, as ``ls.align`` does. None or False: leave all as they are.
+        Every pair is aligned by itself, so that ways over a third minimum are not of one order of neurons.
+    restarts : int
+        Descents of every alignment, as for ``ls.align``.
+    epochs : int, optional
+        Passes over the data for every curve; default: those of ``ls.BezierPath.fit``.
     points : int
         Of each way, both ends included, evenly spaced by arc length; at least 3.
     batchnorm : "eval" or "recompute"
@@ -102,8 +109,10 @@ def connectivity(
     align = align or None
     _check(objective, minima, path, align)
     check_whole("points", points, 3)
-    for name, value, least in (("subsamples", subsamples, 2), ("seed", seed, 0)):
+    for name, value, least in (("subsamples", subsamples, 2), ("seed", seed, 0), ("restarts", restarts, 1)):
         check_whole(name, value, least)
+    if epochs is not None:
+        check_whole("epochs", epochs, 1)
     check_batchnorm(batchnorm)
     objective.grid.meet("connectivity")
     started, world = time.monotonic(), objective.grid.world
@@ -115,16 +124,17 @@ def connectivity(
     objective = objective.at(torch.from_numpy(np.array(ends[0].theta)), _buffers(objective, ends[0]))
     values = PointValues(objective, (), None, batchnorm)
     values.agree_on_arithmetic(*(torch.from_numpy(np.array(end.theta)).to(objective.theta) for end in ends[:2]))
-    ways = _Ways(
-        values, PartLosses(objective, values.fast, subsamples, seed, by_sample=True), path, align, points, seed
-    )
+    parts = PartLosses(objective, values.fast, subsamples, seed, by_sample=True)
+    ways = _Ways(values, parts, path, align, restarts, epochs, points, seed)
     configuration = {
         **values.describe(),
         "minima": {name: _digest(objective, end) for name, end in checkpoints.items()},
         "path": path,
         "align": align or "",
+        **({"restarts": restarts} if align else {}),
+        **({"epochs": epochs} if epochs is not None and path == "bezier" else {}),
         "points": points,
-        "subsamples": len(ways.parts.weights),
+        "subsamples": len(parts.weights),
         "seed": seed,
     }
     pairs = [(i, j) for i in range(len(ends)) for j in range(i + 1, len(ends))]
@@ -141,14 +151,14 @@ def connectivity(
     items += [[(index,)] for index in range(len(ends))]
     state = RunState.of(state, configuration)
     results, resumed = in_chains(items, compute, objective.grid, state, progress, "part")
-    parts = [one for (one,) in results]
-    true = np.stack([arrays["true"] for arrays, _ in parts[len(pairs) :]])
+    each = [one for (one,) in results]
+    true = np.stack([arrays["true"] for arrays, _ in each[len(pairs) :]])
     true[[bool(missing_statistics(objective, end)) for end in ends]] = np.nan
     return Connectivity(
         point_names=np.array(names),
         point_loss=true[:, 0].copy(),
         point_metrics={name: true[:, 1 + place].copy() for place, name in enumerate(values.columns)},
-        **_matrices(len(ends), pairs, parts[: len(pairs)]),
+        **_matrices(len(ends), pairs, each[: len(pairs)]),
         s=positions(points),
         n=objective.n,
         path=path,
@@ -160,7 +170,7 @@ def connectivity(
             "configuration": configuration,
             "grid": objective.grid.describe(),
             "resumed_parts": resumed,
-            "parts": ways.parts.kind,
+            "parts": parts.kind,
         },
     )
 
@@ -173,6 +183,8 @@ class _Ways:
     parts: PartLosses
     path: str
     align: str | None
+    restarts: int
+    epochs: int | None
     points: int
     seed: int
 
@@ -182,7 +194,7 @@ class _Ways:
         if self.align is not None:
             from landscape.geometry.alignment import align
 
-            b = align(alone, a, b, method=self.align, seed=self.seed)
+            b = align(alone, a, b, method=self.align, restarts=self.restarts, seed=self.seed)
         if np.array_equal(a.theta, b.theta):  # one is a permutation of the other: there is no way to go
             return self._nowhere(a)
         places = PathPlaces(alone, self._path(alone, a, b, (first, second)))
@@ -207,7 +219,8 @@ class _Ways:
             return LinearPath(a, b, names=names)
         from landscape.geometry.bezier import BezierPath
 
-        return BezierPath.fit(alone, a, b, names=names, seed=self.seed)
+        given: dict[str, Any] = {} if self.epochs is None else {"epochs": self.epochs}
+        return BezierPath.fit(alone, a, b, names=names, seed=self.seed, **given)
 
 
 def _matrices(count: int, pairs: Sequence[tuple[int, int]], found: Sequence[Parts]) -> dict[str, Array]:

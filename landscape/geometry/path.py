@@ -100,11 +100,16 @@ class Path(Combination):
         return norm(self.ends[1].theta.astype(float) - self.ends[0].theta.astype(float))
 
     def buffers(self, s: float) -> dict[str, NDArray[Any]]:
-        """Buffers at a share of the path's length: statistics linearly between those of the ends, by name.
+        """Buffers at a share of the path's length, by name: statistics linearly between those of the ends.
 
-        Whole numbers are those of the nearer end; beyond an end all stay as they are there.
+        Linearly in the curve's own parameter, as when it was fitted. Whole numbers are those of the nearer end; beyond
+        an end all stay as they are there.
         """
-        return buffers_between(self.ends, checked_share(s))
+        return buffers_between(self.ends, self.parameter(s))
+
+    def parameter(self, s: float) -> float:
+        """The curve's own parameter, 0 to 1, at a share of its length."""
+        return self.arc.parameter(checked_share(s))
 
     def plane(self, across: Any = None) -> Plane:
         """The plane of both ends and the control point that is farthest from the line between them.
@@ -363,6 +368,10 @@ class LinearPath(Path):
     def rates(self, t: Array) -> Array:
         """-1 and 1."""
         return np.stack([-np.ones_like(t), np.ones_like(t)], 1)
+
+    def parameter(self, s: float) -> float:
+        """The share itself."""
+        return min(max(checked_share(s), 0.0), 1.0)
 
     def shares_at(self, s: float) -> Array:
         """As for every path, without a rounding on the way from s to t."""

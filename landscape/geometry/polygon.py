@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -52,6 +53,10 @@ class PolygonalPath(Path):
         super().__init__(a, b, names=names, controls=controls)
         if not len(self.controls):
             raise InputError("a polygonal chain needs a corner at least: give controls=[point], or use LinearPath")
+        called = [self.names[0], *(f"corner {index + 1}" for index in range(len(self.controls))), self.names[1]]
+        for (first, one), (second, other) in pairwise(zip(called, self.anchors(), strict=True)):
+            if np.array_equal(one, other):
+                raise InputError(f"{first} and {second} of the chain are the same point: leave one of them out")
         corners = f"{len(self.controls)} corner{'s' if len(self.controls) > 1 else ''}"
         self.source = f"polygonal chain with {corners} {self.from_to}"
 

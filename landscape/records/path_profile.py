@@ -119,29 +119,45 @@ class PathProfile(Curve):
 
     @property
     def barrier(self) -> float:
-        """The largest excess at a point from end to end; 0 if the chord is nowhere exceeded."""
-        return float(self.excess[self._summit])
+        """The largest excess at a point from end to end; 0 if the chord is nowhere exceeded.
+
+        Infinite if the loss is at one of them, NaN if it is not known at one of them: a hole may hide a summit.
+        """
+        excess = self._from_end_to_end
+        return float(excess.max()) if len(excess) else NOWHERE
 
     @property
     def barrier_at(self) -> float:
-        """Where that is."""
-        return float(self.s[self._summit])
+        """Where that is; NaN if the barrier is not known."""
+        excess = self._from_end_to_end
+        return float(self.s[self._inside][np.argmax(excess)]) if np.isfinite(self.barrier) else NOWHERE
+
+    @property
+    def inner_excess(self) -> float:
+        """The largest excess between the ends, which is negative where the loss stays below the chord."""
+        place = self._summit
+        return NOWHERE if place is None else float(self.excess[place])
 
     @property
     def barrier_stderr(self) -> float:
-        """Standard error of the barrier from having these data and not others, at the place where it was found.
+        """Standard error of :attr:`inner_excess` from having these data and not others, at the place of its maximum.
 
         The excess of each part of the data is computed by itself, so that what moves the loss at the summit and at both
-        ends alike does not count. NaN with fewer than two parts.
+        ends alike does not count. The place is that of the maximum in these data: where several points are within the
+        error of each other, the largest of them is a little too high. NaN with fewer than two parts, or a barrier that
+        is not finite.
         """
-        if len(self.samples) < 2:
+        summit = self._summit
+        if len(self.samples) < 2 or summit is None or not np.isfinite(self.barrier):
             return NOWHERE
-        place = slice(self._summit, self._summit + 1)
+        place = slice(summit, summit + 1)
         each = self.samples[:, place] - np.array([_chord(self.s, one)[place] for one in self.samples])
         return float(standard_error(each, self.excess[place], self.sample_weights)[0])
 
     def barrier_band(self, level: float = 0.95) -> tuple[float, float]:
         """Ends of the interval that holds the barrier over all data of this kind (Student); NaN with one part.
+
+        No end is below 0, as a barrier is not.
 
         Parameters
         ----------
@@ -153,7 +169,8 @@ class PathProfile(Curve):
         InputError
         """
         reach = quantile(level, len(self.samples)) * self.barrier_stderr
-        return self.barrier - reach, self.barrier + reach
+        low, high = (float(np.maximum(self.inner_excess + side * reach, 0.0)) for side in (-1, 1))
+        return low, high
 
     @property
     def densities(self) -> Sequence[SpectralDensity]:
@@ -176,11 +193,22 @@ class PathProfile(Curve):
         return np.array([density.lambda_min for density in self.densities] or np.full(len(self.s), np.nan))
 
     @property
-    def _summit(self) -> int:
-        inside = (self.s >= 0) & (self.s <= 1) & np.isfinite(self.excess)
-        if not inside.any():
-            return 0
-        return int(np.argmax(np.where(inside, self.excess, -np.inf)))
+    def _inside(self) -> NDArray[np.bool_]:
+        return (self.s >= 0) & (self.s <= 1)
+
+    @property
+    def _from_end_to_end(self) -> Array:
+        """The excess at the points from end to end; none if it is not known at one of them."""
+        excess = self.excess[self._inside]
+        return excess[:0] if np.isnan(excess).any() else excess
+
+    @property
+    def _summit(self) -> int | None:
+        """The place of the largest excess between the ends; None if there is no point, or one is not known."""
+        between = (self.s > 0) & (self.s < 1)
+        if not between.any() or np.isnan(self.excess[between]).any():
+            return None
+        return int(np.argmax(np.where(between, self.excess, -np.inf)))
 
 
 def _chord(s: Array, loss: Array) -> Array:

@@ -222,7 +222,7 @@ def is_logarithmic(records: Sequence[PathProfile], log: bool | str) -> bool:
 def is_barrier(record: PathProfile) -> bool:
     """Whether the loss exceeds the chord by more than rounding."""
     largest = float(np.abs(record.loss[np.isfinite(record.loss)]).max(initial=0.0))
-    return bool(record.barrier > 8 * np.finfo(float).eps * largest)
+    return bool(np.isfinite(record.barrier) and record.barrier > 8 * np.finfo(float).eps * largest)
 
 
 def barrier_text(record: PathProfile, level: float) -> str:
@@ -231,8 +231,7 @@ def barrier_text(record: PathProfile, level: float) -> str:
         return ""
     if not is_barrier(record):
         return "no barrier"
-    low, high = record.barrier_band(level)
-    return f"barrier {uncertain(record.barrier, (high - low) / 2)}"
+    return f"barrier {uncertain(record.barrier, record.barrier_band(level)[1] - record.barrier)}"
 
 
 def draw_curves(axes: Axes, s: Array, curves: Sequence[PathCurve], width: float = 1.2, order: float = 3.0) -> None:

@@ -71,7 +71,7 @@ def test_runs_remember_their_objective_and_the_ends_have_their_losses(capsys, tm
     assert record.distance == pytest.approx(np.linalg.norm(runs[1][-1].theta.astype(float) - runs[0][-1].theta))
     assert output.with_suffix(".png").stat().st_size > 10000
     said = capsys.readouterr().out
-    assert f"barrier              {record.barrier:.4g}" in said and "landscape info" in said
+    assert record.barrier == 0 and "barrier              none: the largest excess" in said and "landscape info" in said
     assert run(["info", str(output)]) == 0
     assert "loss and curvature on a path between two minima" in capsys.readouterr().out
     assert interpolate("run0.h5", "run1.h5", "-o", str(output)) == 0
@@ -154,6 +154,10 @@ def test_the_matrix_of_several_minima(tmp_path, capsys):
     assert record.barriers[0, 1] == pytest.approx(ls.load(tmp_path / "one.h5").barrier, rel=1e-9)
     assert output.with_suffix(".png").stat().st_size > 10000
     assert "highest barrier" in capsys.readouterr().out
+    curved = ["--path", "bezier", "--epochs", "2", "--align", "--restarts", "2", "--points", "3", "--no-figure"]
+    assert run(["connectivity", *files[:2], *MINE, *curved, "-o", str(tmp_path / "curved.h5")]) == 0
+    asked = ls.load(tmp_path / "curved.h5").provenance["configuration"]
+    assert (asked["restarts"], asked["epochs"]) == (2, 2)
 
 
 @pytest.mark.parametrize(

@@ -256,3 +256,32 @@ def test_a_path_says_how_its_end_was_aligned(tmp_path):
     again = Path.of(ls.load(path.save(tmp_path / "path.h5")))
     assert (again.alignment, again.source) == (path.alignment, path.source)
     assert ls.LinearPath(checkpoint(0), checkpoint(1)).alignment == ""
+
+
+@pytest.mark.parametrize("kind", ["bezier", "polygon", "spherical"])
+def test_statistics_go_with_the_parameter_of_the_curve(kind):
+    a, b = checkpoint(0, mean=np.zeros(2)), checkpoint(1, mean=np.ones(2))
+    # Both curves stay near the first end for long: their parameter runs ahead of their length.
+    near = a.theta + 0.01 * (b.theta - a.theta)
+    path = {
+        "bezier": lambda: ls.BezierPath(a, b, near[None]),
+        "polygon": lambda: ls.PolygonalPath(a, b, near[None]),
+        "spherical": lambda: ls.SphericalPath(a, b),
+    }[kind]()
+    for s in (0.0, 0.2, 0.5, 0.9, 1.0):
+        assert path.buffers(s)["mean"] == pytest.approx(np.full(2, path.parameter(s)), abs=1e-14)
+    assert (path.parameter(0.0), path.parameter(1.0)) == (0.0, 1.0)
+    if kind == "polygon":  # a piece of a hundredth of the length takes half of the parameter
+        assert path.parameter(0.01) == pytest.approx(0.5, abs=1e-9)
+    if kind == "bezier":  # theta = 2 t (1 - t) near + t² b along a line
+        t = path.parameter(0.5)
+        assert 2 * t * (1 - t) * 0.01 + t**2 == pytest.approx(0.5, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("corners", "named"), [((0,), "A and corner 1"), ((1,), "corner 1 and B"), ((2, 2), "corner 1 and corner 2")]
+)
+def test_corners_of_a_chain_are_apart(corners, named):
+    points = [checkpoint(seed) for seed in range(3)]
+    with pytest.raises(InputError, match=f"{named} of the chain are the same point"):
+        ls.PolygonalPath(points[0], points[1], [points[place] for place in corners])

@@ -25,7 +25,7 @@ class ConnectivityJob(PathJob):
     command: ClassVar[str] = "connectivity"
 
     output: Path = Path("connectivity.h5")
-    number: int = Field(default=11, ge=2, alias="points")
+    number: int = Field(default=11, ge=3, alias="points")
 
     def configuration(self) -> dict[str, Any]:
         """What the numbers depend on."""
@@ -75,6 +75,8 @@ class ConnectivityCommand(Command[ConnectivityJob]):
             self.points,
             path=job.path,
             align=job.alignment,
+            restarts=job.restarts,
+            epochs=job.epochs,
             points=job.number,
             batchnorm=job.batchnorm,
             subsamples=job.subsamples,

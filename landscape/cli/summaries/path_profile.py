@@ -56,13 +56,15 @@ def _length_in_words(profile: PathProfile) -> str:
 
 
 def _barrier_in_words(profile: PathProfile) -> str:
-    if not np.isfinite(profile.barrier):
-        return "unknown: an end is not among the points"
-    error = f" ± {profile.barrier_stderr:.2g} (standard error, from the choice of the data)"
-    return (
-        f"{profile.barrier:.4g}{error if np.isfinite(profile.barrier_stderr) else ''} above the chord, at "
-        f"s = {profile.barrier_at:.3g}"
-    )
+    if np.isnan(profile.barrier):
+        return "unknown: the loss is not known at every point from end to end"
+    if np.isinf(profile.barrier):
+        return "infinite: the loss has no bound at a point on the way"
+    stderr = profile.barrier_stderr
+    error = f" ± {stderr:.2g} (standard error, from the choice of the data)" if np.isfinite(stderr) else ""
+    if profile.barrier == 0:
+        return f"none: the largest excess over the chord between the ends is {profile.inner_excess:.4g}{error}"
+    return f"{profile.barrier:.4g}{error} above the chord, at s = {profile.barrier_at:.3g}"
 
 
 def _outputs_in_words(profile: PathProfile) -> str:
