@@ -28,11 +28,23 @@ def pin(core: int) -> None:
         os.sched_setaffinity(0, {cores[core % len(cores)]})
 
 
+def only() -> str:
+    """What --only names, a part of a benchmark that is measured again; "" for all of it."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--only", default="")
+    return str(parser.parse_known_args()[0].only)
+
+
 def write(name: str, figures: dict[str, Any]) -> None:
-    """Print the figures and write them to the file of --output, by default results/NAME.json."""
+    """Print the figures and write them to the file of --output, by default results/NAME.json.
+
+    With --only they replace those of the same names in that file, which must be of the same environment.
+    """
     parser = argparse.ArgumentParser()
     parser.add_argument("--output", type=Path, default=Path(__file__).with_name("results") / f"{name}.json")
-    output = parser.parse_args().output
+    parser.add_argument("--only", default="")
+    asked = parser.parse_args()
+    output = asked.output
     environment = {
         "landscape": landscape.__version__,
         "python": platform.python_version(),
@@ -41,7 +53,14 @@ def write(name: str, figures: dict[str, Any]) -> None:
         "threads": torch.get_num_threads(),
         "date": datetime.now(UTC).date().isoformat(),
     }
-    output.write_text(json.dumps({"benchmark": name, "environment": environment, "figures": figures}, indent=1) + "\n")
+    kept: dict[str, Any] = {}
+    if asked.only:
+        before = json.loads(output.read_text())
+        if before["environment"] != environment:
+            raise SystemExit(f"{output} was measured in another environment; measure all of it again, without --only")
+        kept = before["figures"]
+    content = {"benchmark": name, "environment": environment, "figures": {**kept, **figures}}
+    output.write_text(json.dumps(content, indent=1) + "\n")
     for what, figure in figures.items():
         print(f"{what:<44} {figure['median']:.2f}   ({figure['least']:.2f} to {figure['most']:.2f})")
     print(f"written to {output}")

@@ -6,6 +6,8 @@ thread is measured in seconds of its processor, which other programs on the comp
 
 Adaptive surfaces are compared with the full grids of 101 × 101 points: which share of the points they compute, how far
 the picture is off (in per cent of the displayed range), and how much faster they are.
+
+--only NETWORK measures one network again.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 from reference_nets import resnet20_128
-from report import pin, summary, write
+from report import only, pin, summary, write
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
@@ -100,6 +102,8 @@ def main() -> None:
     pin(grid.rank)
     figures = {}
     for name, resolution in RESOLUTIONS.items():
+        if only() not in ("", name):
+            continue
         objective = objective_of(name)
         alone = objective.on(grid.alone())
         plane = ls.Plane.random(objective)
@@ -117,7 +121,8 @@ def main() -> None:
             figures |= {f"{name}: surface / {what}": figure for what, figure in loops.items()}
         grid.world.barrier()
     if grid.rank == 0:
-        figures |= against_full_grids(grid.alone())
+        if not only():
+            figures |= against_full_grids(grid.alone())
         write("surface", figures)
 
 
