@@ -15,7 +15,7 @@ from landscape._outputs import OutputDistances
 from landscape._path_places import PathPlaces
 from landscape._point_values import PointValues
 from landscape.curvature import Hessian
-from landscape.errors import ComputeError, InputError
+from landscape.errors import InputError, NotFiniteError
 from landscape.geometry.products import dot, norm
 from landscape.objective import Objective
 
@@ -63,7 +63,7 @@ class PathRows:
         found, each = self.values.values_and_parts(theta, buffers, self.parts, outputs.compared)
         found += self.places.distances(s) + outputs.found()
         if self._hessian is not None:
-            found += self._derivatives(s, self._hessian)
+            found += self._derivatives(s, self._hessian) if math.isfinite(found[0]) else [math.nan] * 3
         if self._both:
             found += self.values.fast.evaluate(theta, self.places.buffers(s))[:1]
         return found + each
@@ -106,13 +106,18 @@ class PathRows:
 
     def _derivatives(self, s: float, hessian: Hessian) -> list[float]:
         """Length of the gradient, slope and curvature along the path; NaN where there are none."""
-        tangent = self.places.tangent(s)
+        tangent, there = self.places.tangent(s), self.objective_at(s)
+        rounded = torch.from_numpy(tangent).to(there.device, there.dtype)
         try:
-            there = self.objective_at(s)
             gradient = there.gradient().double().cpu().numpy()
-            rounded = torch.from_numpy(tangent).to(there.device, there.dtype)
-            image = hessian.of(there).apply(rounded).double().cpu().numpy()
-        except (InputError, ComputeError):  # NaN or inf in the loss or in a derivative
+        except NotFiniteError:
             return [math.nan] * 3
+        size, slope = norm(gradient), dot(gradient, tangent)
+        try:
+            image = hessian.of(there).apply(rounded).double().cpu().numpy()
+        except NotFiniteError:
+            return [size, slope, math.nan]
+        except InputError as error:
+            raise InputError(f"{error}; or leave the derivatives along the path out (derivatives=False)") from error
         unit = rounded.double().cpu().numpy()
-        return [norm(gradient), dot(gradient, tangent), dot(unit, image) / dot(unit, unit)]
+        return [size, slope, dot(unit, image) / dot(unit, unit)]

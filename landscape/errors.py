@@ -23,3 +23,7 @@ class InputError(LandscapeError):
 
 class ComputeError(LandscapeError):
     """The input was accepted, but the computation could not go on. The command line exits with 1."""
+
+
+class NotFiniteError(ComputeError):
+    """A loss, a gradient or a product holds NaN or inf."""

@@ -290,6 +290,41 @@ def test_what_cannot_be_seen_is_unknown(network: Any, monkeypatch: pytest.Monkey
         ls.interpolate(clear, far, points=3, pairs=1)
 
 
+class OnceDifferentiable(torch.autograd.Function):
+    @staticmethod
+    def forward(context: Any, x: torch.Tensor) -> torch.Tensor:
+        context.save_for_backward(x)
+        return x**2
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(context: Any, slope: torch.Tensor) -> torch.Tensor:
+        return 2 * context.saved_tensors[0] * slope
+
+
+class Square(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return OnceDifferentiable.apply(x)
+
+
+def test_a_derivative_that_cannot_be_computed_is_no_hole(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    data = torch.randn(20, 3), torch.randn(20, 1)
+    once = ls.Objective(nn.Sequential(nn.Linear(3, 4), Square(), nn.Linear(4, 1)), nn.MSELoss(), data)
+    path = ls.LinearPath(np.ones(21), np.zeros(21))
+    with pytest.raises(ls.InputError, match=r"layer 1 \(Square\).*derivatives=False"):
+        ls.interpolate(once, path, points=3)
+    assert np.isfinite(ls.interpolate(once, path, points=3, derivatives=False).loss).all()
+
+    def full(*arguments: Any) -> Any:
+        raise RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 1 bytes")
+
+    smooth = ls.Objective(nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1)), nn.MSELoss(), data)
+    monkeypatch.setattr(ls.Hessian, "batch_products", full)
+    with pytest.raises(ls.ComputeError, match="memory"):
+        ls.interpolate(smooth, path, points=3)
+
+
 def test_bad_input_is_named(network: Any) -> None:
     objective, _, path = network
     a, b = path.ends

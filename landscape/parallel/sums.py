@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from landscape.errors import ComputeError, InputError
+from landscape.errors import ComputeError, InputError, NotFiniteError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -289,7 +289,7 @@ def _checked_peak(peaks: Sequence[float], collectives: Collectives, describe: Ca
 
     Raises
     ------
-    ComputeError
+    NotFiniteError
         On every rank, naming the first term with NaN or inf of each.
     """
     peak = collectives.max(largest(peaks))
@@ -301,4 +301,4 @@ def _checked_peak(peaks: Sequence[float], collectives: Collectives, describe: Ca
     else:
         mine = describe(broken) if describe is not None else f"term {broken} of rank {collectives.rank}"
     named = [text for text in collectives.all_gather_object(mine) if text is not None]
-    raise ComputeError(f"NaN or inf in {', '.join(named)}; check the loss and its gradient there")
+    raise NotFiniteError(f"NaN or inf in {', '.join(named)}; check the loss and its gradient there")
