@@ -26,7 +26,7 @@ def interpolate(
     epochs: path_options.Epochs = None,
     images: path_options.Images = None,
     save_path: Annotated[
-        Path | None, typer.Option(metavar="FILE.h5", help="Keep the path that was found, for landscape.Path.of.")
+        Path | None, typer.Option(metavar="FILE.h5", help="Keep the path, for landscape surface --plane path.")
     ] = None,
     align: path_options.Align = None,
     matching: path_options.Matching = None,
